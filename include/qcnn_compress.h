@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// qcnn_compress.h - everything around the engine: import a trained network, compress it, save it, export it, read data sets
+// and judge the result. Nothing here is needed to run a .qcnn file.
+//
+//     qcnn_import("net.onnx", NULL, &original, &error);
+//     qcnn_compress(original, &options, &compressed, &error);
+//     qcnn_save(compressed, "net.qcnn", &error);
+
+#ifndef QCNN_COMPRESS_H
+#define QCNN_COMPRESS_H
+
+#include "qcnn.h"
+#include "qcnn_image.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// ---- threads --------------------------------------------------------------------------------------------------------
+
+// A pool of worker threads that serves as a qcnn_parallel hook. n_threads 0: one per processor.
+typedef struct qcnn_pool qcnn_pool;
+QCNN_API qcnn_status qcnn_pool_create(int n_threads, qcnn_pool **pool, qcnn_error *error);
+QCNN_API const qcnn_parallel *qcnn_pool_hook(const qcnn_pool *pool); // valid until the pool is freed; NULL pool: NULL
+QCNN_API void qcnn_pool_free(qcnn_pool *pool);
+
+// ---- progress -------------------------------------------------------------------------------------------------------
+
+// Called now and then during long work, from the calling thread. `fraction` of `stage` is done (0..1). Return non-zero to
+// stop: the work then fails with QCNN_ERROR_CANCELLED and leaves nothing behind.
+typedef struct qcnn_progress {
+    int (*report)(void *context, const char *stage, double fraction);
+    void *context;
+} qcnn_progress;
+
+// ---- tensors in files (.npy, NumPy format 1.0 to 3.0) ---------------------------------------------------------------
+
+typedef struct qcnn_array {
+    qcnn_shape shape;
+    float *data;        // set for float arrays (float16, float32, float64 on reading)
+    int64_t *integers;  // set instead for integer and bool arrays
+} qcnn_array;
+
+QCNN_API qcnn_status qcnn_npy_parse(const void *data, size_t n_bytes, qcnn_array *array, qcnn_error *error);
+QCNN_API qcnn_status qcnn_npy_read(const char *path, qcnn_array *array, qcnn_error *error);
+QCNN_API qcnn_status qcnn_npy_write(const char *path, const qcnn_shape *shape, const float *data, qcnn_error *error);
+QCNN_API void qcnn_array_free(qcnn_array *array);
+
+// ---- import and export ----------------------------------------------------------------------------------------------
+
+typedef struct qcnn_import_options {
+    size_t size;
+    const char *kernels;      // as qcnn_load_options
+    int side;                 // used for height and width where the model leaves them open; 0: none known
+    const qcnn_array *inputs; // NULL, or n_inputs arrays in graph input order: their shapes replace open dimensions, and
+    int n_inputs;             // integer ones become constants (shapes, axes), no longer inputs of the model
+} qcnn_import_options;
+
+QCNN_API qcnn_import_options qcnn_import_options_default(void);
+
+// Reads MODEL: "x.onnx", "x.prototxt,x.caffemodel" or "x.qcnn". External data of an ONNX model is read only from its own folder.
+// Errors: IO, FORMAT, UNSUPPORTED (names operator and node), MEMORY, ARGUMENT.
+QCNN_API qcnn_status qcnn_import(const char *path, const qcnn_import_options *options, qcnn_model **model, qcnn_error *error);
+
+// The ONNX importer on bytes; `folder` is where external data may lie (NULL: it is refused).
+QCNN_API qcnn_status qcnn_import_onnx(const void *data, size_t n_bytes, const char *folder, const qcnn_import_options *options,
+                                      qcnn_model **model, qcnn_error *error);
+
+// Writes plain ONNX (opset 13) with the weights decoded, for any other engine.
+QCNN_API qcnn_status qcnn_export_onnx(const qcnn_model *model, const char *path, qcnn_error *error);
+
+// Writes the .qcnn file: complete, synced and renamed into place, or not at all.
+QCNN_API qcnn_status qcnn_save(const qcnn_model *model, const char *path, qcnn_error *error);
+// The same into memory; *data is released with qcnn_bytes_free.
+QCNN_API qcnn_status qcnn_save_memory(const qcnn_model *model, void **data, size_t *n_bytes, qcnn_error *error);
+QCNN_API void qcnn_bytes_free(void *data);
+
+// Writes a file of any kind as qcnn_save does: to a temporary beside `path`, synced and renamed, or not at all. Errors: IO, MEMORY.
+QCNN_API qcnn_status qcnn_write_file(const char *path, const void *data, size_t n_bytes, qcnn_error *error);
+
+// Class names, one a line (UTF-8, LF or CR LF), and preprocess.json replace what the model holds. `text` is copied.
+QCNN_API qcnn_status qcnn_model_set_classes_text(qcnn_model *model, const char *text, size_t n_bytes, qcnn_error *error);
+QCNN_API qcnn_status qcnn_model_set_preprocess_text(qcnn_model *model, const char *text, size_t n_bytes, qcnn_error *error);
+
+// ---- data sets ------------------------------------------------------------------------------------------------------
+
+// A folder of images with or without labels.tsv, or an IDX image file (docs/format.md).
+typedef struct qcnn_dataset qcnn_dataset;
+QCNN_API qcnn_status qcnn_dataset_open(const char *path, qcnn_dataset **dataset, qcnn_error *error);
+QCNN_API void qcnn_dataset_free(qcnn_dataset *dataset);
+QCNN_API int qcnn_dataset_size(const qcnn_dataset *dataset);
+QCNN_API int qcnn_dataset_label(const qcnn_dataset *dataset, int index);        // -1: no label
+QCNN_API const char *qcnn_dataset_name(const qcnn_dataset *dataset, int index); // the image's path or number
+// Decodes image `index` into *image, which the caller frees. Safe from several threads at once.
+QCNN_API qcnn_status qcnn_dataset_image(const qcnn_dataset *dataset, int index, qcnn_image *image, qcnn_error *error);
+
+// ---- compressing ----------------------------------------------------------------------------------------------------
+
+typedef enum qcnn_correction { QCNN_CORRECTION_NONE, QCNN_CORRECTION_LAYER, QCNN_CORRECTION_NETWORK } qcnn_correction;
+
+typedef struct qcnn_compress_options {
+    size_t size;
+    const char *preset;         // "q-cnn" (the default when NULL)
+    const char *settings;       // NULL, or "LAYER=C/K,LAYER=dense,...": overrides the preset by layer name
+    qcnn_correction correction;
+    uint64_t seed;
+    const qcnn_parallel *parallel; // changes the time, never the result
+    const qcnn_progress *progress;
+} qcnn_compress_options;
+
+QCNN_API qcnn_compress_options qcnn_compress_options_default(void);
+
+// A compressed copy of `original`, which must outlive it.
+// Errors: ARGUMENT (a setting that names no layer, or does not fit it), UNSUPPORTED, MEMORY, CANCELLED.
+QCNN_API qcnn_status qcnn_compress(const qcnn_model *original, const qcnn_compress_options *options, qcnn_model **compressed,
+                                   qcnn_error *error);
+
+// ---- judging --------------------------------------------------------------------------------------------------------
+
+// Class scores of images of a data set: preprocess, run, one image after the other or in parallel.
+typedef struct qcnn_evaluate_options {
+    size_t size;
+    int limit;                     // at most so many images, spread evenly over the set in order; 0: all
+    const char *preprocess;        // NULL, or preprocess.json text to use instead of the model's
+    const qcnn_parallel *parallel;
+    const qcnn_progress *progress;
+} qcnn_evaluate_options;
+
+QCNN_API qcnn_evaluate_options qcnn_evaluate_options_default(void);
+
+// *scores (n_images x n_classes floats, qcnn_bytes_free) in data set order; n_images is min(limit, size).
+// Row i is image floor(i * size / n_images) of the data set.
+QCNN_API qcnn_status qcnn_evaluate(const qcnn_model *model, const qcnn_dataset *dataset, const qcnn_evaluate_options *options,
+                                   float **scores, int *n_images, int *n_classes, qcnn_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Installs the Debian packages that the named sets need (build, test), where they are missing.
+#   scripts/install_packages.sh build [test]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+build_packages=(cmake ninja-build gcc libc6-dev pkg-config libcjson-dev libjpeg62-turbo-dev libpng-dev zlib1g-dev
+    libopenblas-pthread-dev dataset-fashion-mnist)
+test_packages=(clang libclang-rt-14-dev llvm libcmocka-dev libonnx-testdata python3 python3-venv python3-numpy python3-onnx
+    python3-torch python3-pil binutils)
+
+wanted=()
+for set in "$@"; do
+    case $set in
+    build) wanted+=("${build_packages[@]}") ;;
+    test) wanted+=("${test_packages[@]}") ;;
+    *) echo "usage: $0 [build] [test]" >&2; exit 2 ;;
+    esac
+done
+
+missing=()
+for package in "${wanted[@]}"; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+    echo "installing Debian packages: ${missing[*]}" >&2
+    root=()
+    [ "$(id -u)" = 0 ] || root=(sudo)
+    "${root[@]}" apt-get update -qq
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+# ONNX Runtime and a current onnx, for the tests that compare with them; without PyPI those tests skip and say so.
+case " $* " in
+*" test "*)
+    if [ ! -e build/venv/.complete ]; then
+        mkdir -p build
+        echo "installing ONNX Runtime into build/venv" >&2
+        if /usr/bin/python3 -m venv build/venv && build/venv/bin/pip install -q --disable-pip-version-check onnxruntime onnx numpy; then
+            touch build/venv/.complete
+        else
+            echo "WARNING: no ONNX Runtime: comparisons with it will be skipped" >&2
+        fi
+    fi ;;
+esac

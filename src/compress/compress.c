@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// Compressing a model: choose settings, copy the graph, replace the weights of each layer by a codebook.
+
+#include "base/rng.h"
+#include "compress/quantize.h"
+#include "compress/settings.h"
+
+qcnn_compress_options qcnn_compress_options_default(void)
+{
+    return (qcnn_compress_options){ .size = sizeof(qcnn_compress_options), .correction = QCNN_CORRECTION_NONE };
+}
+
+static qcnn_status check_options(const qcnn_compress_options *options, qcnn_error *error)
+{
+    if (options->size != sizeof *options)
+        return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "compress options of %zu bytes: start from qcnn_compress_options_default", options->size);
+    if (options->correction != QCNN_CORRECTION_NONE)
+        return qcnn_fail(error, QCNN_ERROR_UNSUPPORTED, "error correction is not built in yet; choose none");
+    return QCNN_OK;
+}
+
+static qcnn_status check_original(const qcnn_model *original, qcnn_error *error)
+{
+    for (size_t i = 0; i < original->n_tensors; i++)
+        if (qcnn_is_codebook(&original->tensors[i]))
+            return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "the model is compressed already; give the original");
+    return QCNN_OK;
+}
+
+static qcnn_status compress_layer(qcnn_model *model, size_t index, const qcnn_layer_setting *setting, const qcnn_compress_options *options,
+                                  qcnn_error *error)
+{
+    const qcnn_node *node = &model->nodes[index];
+    qcnn_tensor *weights = qcnn_node_weights(model, node), tensor;
+    const int groups = node->op == QCNN_OP_CONV ? node->attributes.groups : 1;
+    const qcnn_codebook form =
+        qcnn_codebook_form(&weights->shape, groups, setting->set_per_group, setting->subspace, setting->n_codewords);
+    const qcnn_quantize_options quantize = {
+        .name = node->name ? node->name : "",
+        .seed = qcnn_rng_split(options->seed, index),
+        .parallel = options->parallel,
+        .progress = options->progress,
+    };
+    QCNN_TRY(qcnn_quantize(&form, weights->data, &quantize, &tensor, error));
+    tensor.shape = weights->shape;
+    qcnn_tensor_release(weights);
+    *weights = tensor;
+    return QCNN_OK;
+}
+
+static qcnn_status compress_layers(qcnn_model *model, const qcnn_layer_setting *settings, const qcnn_compress_options *options, qcnn_error *error)
+{
+    for (size_t n = 0; n < model->n_nodes; n++)
+        if (settings[n].subspace > 0)
+            QCNN_TRY(compress_layer(model, n, &settings[n], options, error));
+    return QCNN_OK;
+}
+
+static qcnn_status make_compressed(const qcnn_model *original, const qcnn_compress_options *options, qcnn_layer_setting *settings,
+                                   qcnn_model **compressed, qcnn_error *error)
+{
+    QCNN_TRY(qcnn_settings_choose(original, options->preset, options->settings, settings, error));
+    QCNN_TRY(qcnn_model_copy(original, compressed, error));
+    QCNN_TRY(compress_layers(*compressed, settings, options, error));
+    const char *kernels = qcnn_model_kernels(original);
+    return qcnn_model_prepare(*compressed, *kernels ? kernels : NULL, error);
+}
+
+qcnn_status qcnn_compress(const qcnn_model *original, const qcnn_compress_options *options, qcnn_model **compressed, qcnn_error *error)
+{
+    *compressed = NULL;
+    const qcnn_compress_options defaults = qcnn_compress_options_default();
+    if (!options)
+        options = &defaults;
+    QCNN_TRY(check_options(options, error));
+    QCNN_TRY(check_original(original, error));
+    qcnn_layer_setting *settings = qcnn_allocate_zeroed(original->n_nodes, sizeof *settings);
+    if (!settings)
+        return qcnn_fail_memory(error, original->n_nodes * sizeof *settings);
+    const qcnn_status status = make_compressed(original, options, settings, compressed, error);
+    qcnn_release(settings);
+    if (status != QCNN_OK) {
+        qcnn_model_free(*compressed);
+        *compressed = NULL;
+    }
+    return status;
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// A pool of threads behind the qcnn_parallel hook. The thread that calls `run` is worker 0 and takes its share; the others
+// sleep until there is a job and join it if any of it is left when they wake. Only one job runs at a time: a run from inside
+// a task, or from a second thread while the pool is taken, is done in order by its caller.
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "qcnn_compress.h"
+
+enum { MAX_THREADS = 1024 };
+
+typedef struct pool_job {
+    void (*task)(void *argument, int index, int worker);
+    void *argument;
+    int n_tasks;
+    atomic_llong next; // wider than an index, because each worker reaches past the end once
+} pool_job;
+
+typedef struct pool_thread {
+    qcnn_pool *pool;
+    int worker;
+    pthread_t handle;
+} pool_thread;
+
+struct qcnn_pool {
+    qcnn_parallel hook;
+    pthread_mutex_t mutex; // guards what follows, down to the threads
+    pthread_cond_t wake;   // there is a job, or the pool ends
+    pthread_cond_t left;   // the last worker has left the job
+    pool_job *job;         // NULL: none; on the stack of its caller
+    int n_inside;          // workers in the job, its caller not counted
+    bool taken, ending;
+    int n_started;
+    pool_thread threads[]; // workers 1..n_workers-1
+};
+
+static void work(pool_job *job, int worker)
+{
+    long long index;
+    while ((index = atomic_fetch_add(&job->next, 1)) < job->n_tasks)
+        job->task(job->argument, (int)index, worker);
+}
+
+static bool has_work(const qcnn_pool *pool)
+{
+    return pool->job && atomic_load(&pool->job->next) < pool->job->n_tasks;
+}
+
+static void *thread_main(void *argument)
+{
+    const pool_thread *self = argument;
+    qcnn_pool *pool = self->pool;
+    pthread_mutex_lock(&pool->mutex);
+    for (;;) {
+        while (!pool->ending && !has_work(pool))
+            pthread_cond_wait(&pool->wake, &pool->mutex);
+        if (pool->ending)
+            break;
+        pool_job *job = pool->job;
+        pool->n_inside++;
+        pthread_mutex_unlock(&pool->mutex);
+        work(job, self->worker);
+        pthread_mutex_lock(&pool->mutex);
+        if (--pool->n_inside == 0)
+            pthread_cond_signal(&pool->left);
+    }
+    pthread_mutex_unlock(&pool->mutex);
+    return NULL;
+}
+
+static void pool_run(void *context, int n_tasks, void (*task)(void *argument, int index, int worker), void *argument)
+{
+    qcnn_pool *pool = context;
+    pool_job job = { task, argument, n_tasks, 0 };
+
+    pthread_mutex_lock(&pool->mutex);
+    const bool mine = !pool->taken;
+    if (mine) {
+        pool->taken = true;
+        pool->job = &job;
+        pthread_cond_broadcast(&pool->wake);
+    }
+    pthread_mutex_unlock(&pool->mutex);
+
+    work(&job, 0);
+    if (!mine)
+        return;
+
+    pthread_mutex_lock(&pool->mutex);
+    pool->job = NULL; // nobody joins any more
+    while (pool->n_inside > 0)
+        pthread_cond_wait(&pool->left, &pool->mutex);
+    pool->taken = false;
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+// The number of workers a request for `n_threads` means; 0 if it cannot be had.
+static int count_workers(int n_threads)
+{
+    if (n_threads == 0) {
+        const long n_processors = sysconf(_SC_NPROCESSORS_ONLN);
+        return n_processors < 1 ? 1 : n_processors > MAX_THREADS ? MAX_THREADS : (int)n_processors;
+    }
+    return n_threads < 0 || n_threads > MAX_THREADS ? 0 : n_threads;
+}
+
+qcnn_status qcnn_pool_create(int n_threads, qcnn_pool **result, qcnn_error *error)
+{
+    *result = NULL;
+    const int n_workers = count_workers(n_threads);
+    if (n_workers == 0)
+        return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "%d threads asked for: 1 to %d are possible, 0 means one per processor", n_threads,
+                         MAX_THREADS);
+    const size_t n_bytes = sizeof(qcnn_pool) + (size_t)(n_workers - 1) * sizeof(pool_thread);
+    qcnn_pool *pool = qcnn_allocate_zeroed(1, n_bytes);
+    if (!pool)
+        return qcnn_fail_memory(error, n_bytes);
+    pool->hook = (qcnn_parallel){ pool_run, pool, n_workers };
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_cond_init(&pool->wake, NULL);
+    pthread_cond_init(&pool->left, NULL);
+    for (int worker = 1; worker < n_workers; worker++) {
+        pool_thread *thread = &pool->threads[worker - 1];
+        *thread = (pool_thread){ .pool = pool, .worker = worker };
+        const int code = pthread_create(&thread->handle, NULL, thread_main, thread);
+        if (code != 0) {
+            qcnn_pool_free(pool);
+            return qcnn_fail(error, QCNN_ERROR_MEMORY, "thread %d of %d could not be started: %s", worker + 1, n_workers, strerror(code));
+        }
+        pool->n_started++;
+    }
+    *result = pool;
+    return QCNN_OK;
+}
+
+const qcnn_parallel *qcnn_pool_hook(const qcnn_pool *pool)
+{
+    return pool ? &pool->hook : NULL;
+}
+
+void qcnn_pool_free(qcnn_pool *pool)
+{
+    if (!pool)
+        return;
+    pthread_mutex_lock(&pool->mutex);
+    pool->ending = true;
+    pthread_cond_broadcast(&pool->wake);
+    pthread_mutex_unlock(&pool->mutex);
+    for (int i = 0; i < pool->n_started; i++)
+        pthread_join(pool->threads[i].handle, NULL);
+    pthread_cond_destroy(&pool->left);
+    pthread_cond_destroy(&pool->wake);
+    pthread_mutex_destroy(&pool->mutex);
+    qcnn_release(pool);
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// A session is a list of steps: one node each, with its shapes, buffers and scratch memory fixed when the session is made.
+// Each layer type has one file with a plan and a run function; layers.c holds the table.
+
+#ifndef QCNN_ENGINE_ENGINE_H
+#define QCNN_ENGINE_ENGINE_H
+
+#include "base/parallel.h"
+#include "kernels/kernels.h"
+#include "model/model.h"
+
+typedef struct qcnn_operand {
+    qcnn_shape shape;
+    const float *data; // NULL for an absent optional input, and for weights that are stored as a codebook
+} qcnn_operand;
+
+typedef struct qcnn_step {
+    const qcnn_node *node;
+    const qcnn_model *model;
+    const qcnn_kernels *kernels;
+    qcnn_operand *inputs; // node->n_inputs of them
+    qcnn_shape output_shape;
+    float *output;
+    // Scratch, asked for by plan(): `shared` belongs to the step, each worker w has `worker_bytes` at
+    // worker + w * worker_bytes. Both 64-byte aligned, contents undefined at the start of a run.
+    size_t shared_bytes, worker_bytes;
+    unsigned char *shared, *worker;
+    double milliseconds; // of the last run, where the session has a clock
+} qcnn_step;
+
+typedef struct qcnn_layer_type {
+    void (*plan)(qcnn_step *step); // sets shared_bytes and worker_bytes; may be NULL: none needed. Shapes are set, data is not.
+    void (*run)(const qcnn_step *step, const qcnn_parallel *parallel); // writes all of step->output
+} qcnn_layer_type;
+
+// The layer type of a node: by its op, and for layers with weights by its method.
+const qcnn_layer_type *qcnn_layer_of(const qcnn_node *node);
+
+extern const qcnn_layer_type qcnn_layer_conv_dense, qcnn_layer_conv_lut, qcnn_layer_fc_dense, qcnn_layer_fc_lut;
+
+#endif

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which code runs a node, and the helpers that layers share.
+
+#include "engine/layers.h"
+
+#include "base/checked.h"
+
+static const qcnn_layer_type *const layer_types[QCNN_N_OPS] = {
+    [QCNN_OP_CONV] = &qcnn_layer_conv_dense,
+    [QCNN_OP_FC] = &qcnn_layer_fc_dense,
+    [QCNN_OP_MATMUL] = &qcnn_layer_matmul,
+    [QCNN_OP_MAX_POOL] = &qcnn_layer_max_pool,
+    [QCNN_OP_AVERAGE_POOL] = &qcnn_layer_average_pool,
+    [QCNN_OP_LRN] = &qcnn_layer_lrn,
+    [QCNN_OP_UNARY] = &qcnn_layer_unary,
+    [QCNN_OP_BINARY] = &qcnn_layer_binary,
+    [QCNN_OP_SOFTMAX] = &qcnn_layer_softmax,
+    [QCNN_OP_LOG_SOFTMAX] = &qcnn_layer_softmax,
+    [QCNN_OP_CONCAT] = &qcnn_layer_concat,
+    [QCNN_OP_TRANSPOSE] = &qcnn_layer_transpose,
+    [QCNN_OP_PAD] = &qcnn_layer_pad,
+    [QCNN_OP_REDUCE_MEAN] = &qcnn_layer_reduce,
+    [QCNN_OP_REDUCE_MAX] = &qcnn_layer_reduce,
+    [QCNN_OP_SLICE] = &qcnn_layer_slice,
+};
+
+const qcnn_layer_type *qcnn_layer_of(const qcnn_node *node)
+{
+    if (node->method == QCNN_METHOD_LUT)
+        return node->op == QCNN_OP_CONV ? &qcnn_layer_conv_lut : &qcnn_layer_fc_lut;
+    return layer_types[node->op];
+}
+
+// ---- splitting work -------------------------------------------------------------------------------------------------
+
+typedef struct range_job {
+    int64_t n, piece;
+    void (*body)(void *argument, int64_t begin, int64_t end, int worker);
+    void *argument;
+} range_job;
+
+static void run_piece(void *argument, int index, int worker)
+{
+    const range_job *job = argument;
+    const int64_t begin = index * job->piece, end = begin + job->piece < job->n ? begin + job->piece : job->n;
+    job->body(job->argument, begin, end, worker);
+}
+
+void qcnn_for_range(const qcnn_parallel *parallel, int64_t n, int64_t grain,
+                    void (*body)(void *argument, int64_t begin, int64_t end, int worker), void *argument)
+{
+    enum { PIECES_PER_WORKER = 8 }; // enough to even out workers of different speed
+    const int64_t workers = qcnn_n_workers(parallel);
+    if (workers == 1 || n <= grain) {
+        body(argument, 0, n, 0);
+        return;
+    }
+    const int64_t pieces = workers * PIECES_PER_WORKER, even = (n + pieces - 1) / pieces;
+    range_job job = { n, even > grain ? even : grain, body, argument };
+    qcnn_for(parallel, (int)((n + job.piece - 1) / job.piece), run_piece, &job);
+}
+
+size_t qcnn_plan_bytes(uint64_t a, uint64_t b, uint64_t size)
+{
+    uint64_t n;
+    return qcnn_multiply(a, b, &n) && qcnn_multiply(n, size, &n) && n <= SIZE_MAX ? (size_t)n : SIZE_MAX;
+}
+
+// ---- windows --------------------------------------------------------------------------------------------------------
+
+qcnn_window qcnn_window_of(const qcnn_attributes *attributes, const qcnn_shape *x, const qcnn_shape *y)
+{
+    qcnn_window w = { .in_elements = 1, .out_elements = 1, .n_taps = 1 };
+    const int absent = 3 - attributes->n_spatial;
+    for (int i = 0; i < 3; i++) {
+        const int from = i - absent; // index of the layer's own dimension
+        w.in[i] = from < 0 ? 1 : x->dims[2 + from];
+        w.out[i] = from < 0 ? 1 : y->dims[2 + from];
+        w.kernel[i] = from < 0 ? 1 : attributes->kernel[from];
+        w.stride[i] = from < 0 ? 1 : attributes->stride[from];
+        w.dilation[i] = from < 0 ? 1 : attributes->dilation[from];
+        w.begin[i] = from < 0 ? 0 : attributes->window_begin[from];
+        w.end[i] = from < 0 ? 0 : attributes->window_end[from];
+        w.in_elements *= w.in[i];
+        w.out_elements *= w.out[i];
+        w.n_taps *= w.kernel[i];
+    }
+    return w;
+}
+
+void qcnn_window_taps(const qcnn_window *window, int i, int64_t position, int64_t *first, int64_t *last)
+{
+    const int64_t start = position * window->stride[i] - window->begin[i], dilation = window->dilation[i];
+    *first = start < 0 ? (-start + dilation - 1) / dilation : 0;
+    *last = start < window->in[i] ? (window->in[i] - 1 - start) / dilation + 1 : 0;
+    if (*last > window->kernel[i])
+        *last = window->kernel[i];
+}

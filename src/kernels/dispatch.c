@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tiers, from plainest to best, and the choice between them. Each row of a table reads as coverage: what ends in _c is
+// what a tier has no better version of.
+
+#include <string.h>
+
+#include "kernels/kernels.h"
+
+static const qcnn_kernels kernels_c = {
+    .name = "c",
+    .gemm_rows = 4,
+    .gemm_columns = 8,
+    .gemm = qcnn_gemm_4x8_c,
+    .dots = qcnn_dots_c,
+    .depthwise = qcnn_depthwise_c,
+    .maximum = qcnn_maximum_c,
+    .accumulate = qcnn_accumulate_c,
+    .lrn = qcnn_lrn_c,
+    .activate = qcnn_activate_c,
+    .lut_sum_columns = qcnn_lut_sum_columns_c,
+    .lut_sum = qcnn_lut_sum_c,
+};
+
+#if defined(__x86_64__)
+static const qcnn_kernels kernels_avx2 = {
+    .name = "avx2",
+    .gemm_rows = 6,
+    .gemm_columns = 16,
+    .gemm = qcnn_gemm_6x16_avx2,
+    .dots = qcnn_dots_avx2,
+    .depthwise = qcnn_depthwise_avx2,
+    .maximum = qcnn_maximum_avx2,
+    .accumulate = qcnn_accumulate_avx2,
+    .lrn = qcnn_lrn_avx2,
+    .activate = qcnn_activate_avx2,
+    .lut_sum_columns = qcnn_lut_sum_columns_avx2,
+    .lut_sum = qcnn_lut_sum_c,
+};
+#endif
+
+static const struct kernel_tier {
+    const qcnn_kernels *kernels;
+    unsigned needs; // QCNN_CPU_* flags
+} kernel_tiers[] = {
+    { &kernels_c, 0 },
+#if defined(__x86_64__)
+    { &kernels_avx2, QCNN_CPU_AVX2 },
+#endif
+};
+
+// The index-th tier that this processor can run, or NULL.
+static const qcnn_kernels *runnable_tier(int index)
+{
+    const unsigned flags = qcnn_cpu_flags();
+    for (size_t i = 0; i < sizeof kernel_tiers / sizeof *kernel_tiers; i++)
+        if ((kernel_tiers[i].needs & ~flags) == 0 && index-- == 0)
+            return kernel_tiers[i].kernels;
+    return NULL;
+}
+
+const qcnn_kernels *qcnn_kernels_find(const char *name)
+{
+    const qcnn_kernels *best = NULL, *tier;
+    for (int i = 0; (tier = runnable_tier(i)) != NULL; i++) {
+        if (name && strcmp(name, tier->name) == 0)
+            return tier;
+        best = tier;
+    }
+    return name ? NULL : best;
+}
+
+const char *qcnn_kernels_name(int index)
+{
+    const qcnn_kernels *tier = index < 0 ? NULL : runnable_tier(index);
+    return tier ? tier->name : NULL;
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// The cost model that decides how a codebook layer runs: by tables, or dense with its weights decoded once at load.
+// docs/method.md derives the counts; the three prices were fitted to measurements (bench/, docs/speed.md).
+
+#include "model/model.h"
+
+// In units of one multiply-add of the dense path. A look-up of a convolution is a vector load and add, one of a
+// fully-connected layer at batch 1 a scalar one. Every byte of weights or assignments has to come from memory once a run.
+static const double COST_CONV_LOOKUP = 1.25, COST_FC_LOOKUP = 2.5, COST_BYTE = 1.0;
+
+static uint64_t spatial_product(const qcnn_shape *shape)
+{
+    uint64_t n = 1;
+    for (int i = 2; i < shape->rank; i++)
+        n *= (uint64_t)shape->dims[i];
+    return n;
+}
+
+// Input pixels under at least one tap: all of them unless the stride jumps over some.
+static uint64_t pixels_read(const qcnn_attributes *a, const qcnn_shape *x, const qcnn_shape *y)
+{
+    uint64_t n = 1;
+    for (int i = 0; i < a->n_spatial; i++) {
+        const uint64_t under_taps = (uint64_t)y->dims[2 + i] * (uint64_t)a->kernel[i], side = (uint64_t)x->dims[2 + i];
+        n *= under_taps < side ? under_taps : side;
+    }
+    return n;
+}
+
+static qcnn_layer_cost conv_cost(const qcnn_node *node, const qcnn_tensor *weights, const qcnn_shape *x, const qcnn_shape *y)
+{
+    const qcnn_attributes *a = &node->attributes;
+    uint64_t taps = 1;
+    for (int i = 0; i < a->n_spatial; i++)
+        taps *= (uint64_t)a->kernel[i];
+    const uint64_t batch = (uint64_t)y->dims[0], c_in = (uint64_t)x->dims[1], c_out = (uint64_t)y->dims[1], positions = spatial_product(y);
+    const uint64_t n_weights = c_in / (uint64_t)a->groups * c_out * taps;
+    qcnn_layer_cost cost = { .dense_operations = batch * positions * n_weights };
+    cost.dense = (double)cost.dense_operations + COST_BYTE * sizeof(float) * (double)n_weights;
+    if (!weights || !qcnn_is_codebook(weights))
+        return cost;
+    const uint64_t codes = c_out * taps * (uint64_t)weights->codebook.n_subspaces;
+    cost.table_multiplications = batch * pixels_read(a, x, y) * c_in * (uint64_t)weights->codebook.n_codewords;
+    cost.lookups = batch * positions * codes;
+    cost.lut = (double)cost.table_multiplications + COST_CONV_LOOKUP * (double)cost.lookups + COST_BYTE * (double)codes;
+    return cost;
+}
+
+static qcnn_layer_cost fc_cost(const qcnn_tensor *weights, const qcnn_shape *x, const qcnn_shape *y)
+{
+    const uint64_t n_in = (uint64_t)x->dims[x->rank - 1], n_out = (uint64_t)y->dims[y->rank - 1];
+    const uint64_t rows = qcnn_shape_elements(x) / n_in;
+    qcnn_layer_cost cost = { .dense_operations = rows * n_in * n_out };
+    cost.dense = (double)cost.dense_operations + COST_BYTE * sizeof(float) * (double)(n_in * n_out);
+    if (!weights || !qcnn_is_codebook(weights))
+        return cost;
+    const uint64_t codes = n_out * (uint64_t)weights->codebook.n_subspaces;
+    cost.table_multiplications = rows * n_in * (uint64_t)weights->codebook.n_codewords;
+    cost.lookups = rows * codes;
+    cost.lut = (double)cost.table_multiplications + COST_FC_LOOKUP * (double)cost.lookups + COST_BYTE * (double)codes;
+    return cost;
+}
+
+qcnn_layer_cost qcnn_cost(const qcnn_node *node, const qcnn_tensor *weights, const qcnn_shape *input, const qcnn_shape *output)
+{
+    if (node->op == QCNN_OP_CONV)
+        return conv_cost(node, weights, input, output);
+    if (node->op == QCNN_OP_FC)
+        return fc_cost(weights, input, output);
+    return (qcnn_layer_cost){ 0 };
+}

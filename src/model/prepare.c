@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a built model to one that can run. Builders and the .qcnn reader may hand over anything; what leaves here is whole.
+
+#include "kernels/kernels.h"
+#include "model/model.h"
+
+static qcnn_status bad_model(qcnn_error *error, const qcnn_node *node, const char *what)
+{
+    return qcnn_fail(error, QCNN_ERROR_FORMAT, "node '%s': %s", node->name ? node->name : "", what);
+}
+
+// ---- the graph ------------------------------------------------------------------------------------------------------
+
+static bool is_value(const qcnn_model *model, int index)
+{
+    return index >= 0 && (size_t)index < model->n_values;
+}
+
+// Walks the nodes in order, keeping for each value whether it is known by then.
+static qcnn_status check_order(const qcnn_model *model, bool *known, qcnn_error *error)
+{
+    for (size_t i = 0; i < model->n_values; i++) {
+        if (model->values[i].tensor >= 0 && (size_t)model->values[i].tensor >= model->n_tensors)
+            return qcnn_fail(error, QCNN_ERROR_FORMAT, "value %zu refers to tensor %d of %zu", i, model->values[i].tensor, model->n_tensors);
+        known[i] = model->values[i].tensor >= 0;
+    }
+    for (size_t i = 0; i < model->n_inputs; i++) {
+        if (!is_value(model, model->inputs[i]) || known[model->inputs[i]])
+            return qcnn_fail(error, QCNN_ERROR_FORMAT, "graph input %zu is no free value", i);
+        known[model->inputs[i]] = true;
+    }
+    for (size_t n = 0; n < model->n_nodes; n++) {
+        const qcnn_node *node = &model->nodes[n];
+        if (node->n_inputs < 1)
+            return bad_model(error, node, "it has no inputs");
+        for (int i = 0; i < node->n_inputs; i++)
+            if (node->inputs[i] != -1 && (!is_value(model, node->inputs[i]) || !known[node->inputs[i]]))
+                return bad_model(error, node, "it reads a value that nothing before it produces");
+        if (!is_value(model, node->output) || known[node->output])
+            return bad_model(error, node, "its output is no free value");
+        known[node->output] = true;
+    }
+    for (size_t i = 0; i < model->n_outputs; i++)
+        if (!is_value(model, model->outputs[i]) || !known[model->outputs[i]])
+            return qcnn_fail(error, QCNN_ERROR_FORMAT, "graph output %zu is produced by nothing", i);
+    return QCNN_OK;
+}
+
+static qcnn_status check_graph(const qcnn_model *model, qcnn_error *error)
+{
+    if (model->n_inputs < 1 || model->n_outputs < 1)
+        return qcnn_fail(error, QCNN_ERROR_FORMAT, "the network needs at least one input and one output");
+    bool *known = qcnn_allocate_zeroed(model->n_values, sizeof *known);
+    if (!known)
+        return qcnn_fail_memory(error, model->n_values);
+    const qcnn_status status = check_order(model, known, error);
+    qcnn_release(known);
+    return status;
+}
+
+// ---- tensors --------------------------------------------------------------------------------------------------------
+
+static bool same_codebook_shape(const qcnn_codebook *book, const qcnn_shape *shape)
+{
+    if (book->groups < 1 || book->n_inputs < 1 || book->n_outputs < 1 || book->n_taps < 1 || book->subspace < 1 || book->subspace > book->n_inputs)
+        return false;
+    if (book->n_sets != 1 && book->n_sets != book->groups)
+        return false;
+    if (book->n_subspaces != (book->n_inputs - 1) / book->subspace + 1 || book->n_codewords < 1 || book->n_codewords > QCNN_MAX_CODEWORDS)
+        return false;
+    uint64_t taps = 1;
+    for (int i = 2; i < shape->rank; i++)
+        taps *= (uint64_t)shape->dims[i];
+    return shape->rank >= 2 && shape->dims[0] == (int64_t)book->groups * book->n_outputs && shape->dims[1] == book->n_inputs &&
+           taps == (uint64_t)book->n_taps;
+}
+
+static qcnn_status check_tensors(const qcnn_model *model, qcnn_error *error)
+{
+    for (size_t i = 0; i < model->n_tensors; i++) {
+        const qcnn_tensor *tensor = &model->tensors[i];
+        const uint64_t n = qcnn_shape_elements(&tensor->shape);
+        if (n == 0 || n > SIZE_MAX / 2 / sizeof(float) || !tensor->data == !qcnn_is_codebook(tensor))
+            return qcnn_fail(error, QCNN_ERROR_FORMAT, "tensor %zu has no elements, too many, or no data", i);
+        if (qcnn_is_codebook(tensor) && !same_codebook_shape(&tensor->codebook, &tensor->shape))
+            return qcnn_fail(error, QCNN_ERROR_FORMAT, "tensor %zu: its codebook does not fit its shape", i);
+    }
+    return QCNN_OK;
+}
+
+// A codebook may stand only where weights are read: input 1 of a convolution or a fully-connected layer.
+static qcnn_status check_codebook_places(const qcnn_model *model, qcnn_error *error)
+{
+    for (size_t n = 0; n < model->n_nodes; n++) {
+        const qcnn_node *node = &model->nodes[n];
+        const bool layer = node->op == QCNN_OP_CONV || node->op == QCNN_OP_FC;
+        for (int i = 0; i < node->n_inputs; i++) {
+            const int tensor = node->inputs[i] < 0 ? -1 : model->values[node->inputs[i]].tensor;
+            if (tensor < 0 || !qcnn_is_codebook(&model->tensors[tensor]))
+                continue;
+            const int groups = node->op == QCNN_OP_CONV ? node->attributes.groups : 1;
+            if (!layer || i != 1 || model->tensors[tensor].codebook.groups != groups)
+                return bad_model(error, node, "it reads a codebook where none can stand, or of other groups");
+        }
+    }
+    for (size_t i = 0; i < model->n_outputs; i++) {
+        const int tensor = model->values[model->outputs[i]].tensor;
+        if (tensor >= 0 && qcnn_is_codebook(&model->tensors[tensor]))
+            return qcnn_fail(error, QCNN_ERROR_FORMAT, "graph output %zu is a codebook", i);
+    }
+    return QCNN_OK;
+}
+
+// ---- shapes and methods ---------------------------------------------------------------------------------------------
+
+static qcnn_status set_shapes(qcnn_model *model, qcnn_error *error)
+{
+    qcnn_shape *inputs = qcnn_allocate(model->n_inputs, sizeof *inputs);
+    qcnn_shape *shapes = qcnn_allocate(model->n_values, sizeof *shapes);
+    qcnn_status status = inputs && shapes ? QCNN_OK : qcnn_fail_memory(error, model->n_values * sizeof *shapes);
+    for (size_t i = 0; status == QCNN_OK && i < model->n_inputs; i++) {
+        inputs[i] = model->values[model->inputs[i]].shape;
+        for (int d = 0; d < inputs[i].rank && status == QCNN_OK; d++)
+            if (inputs[i].rank > QCNN_MAX_RANK || inputs[i].dims[d] < 1)
+                status = qcnn_fail(error, QCNN_ERROR_FORMAT, "graph input %zu has an impossible shape", i);
+    }
+    if (status == QCNN_OK)
+        status = qcnn_infer_shapes(model, inputs, shapes, error);
+    for (size_t i = 0; status == QCNN_OK && i < model->n_values; i++)
+        model->values[i].shape = shapes[i];
+    qcnn_release(inputs);
+    qcnn_release(shapes);
+    return status;
+}
+
+static qcnn_status choose_method(const qcnn_model *model, qcnn_node *node, qcnn_error *error)
+{
+    const qcnn_tensor *weights = qcnn_node_weights(model, node);
+    node->method = node->op == QCNN_OP_CONV || node->op == QCNN_OP_FC ? QCNN_METHOD_DENSE : QCNN_METHOD_NONE;
+    if (!weights || !qcnn_is_codebook(weights) || node->decoded)
+        return QCNN_OK;
+    const qcnn_layer_cost cost = qcnn_cost(node, weights, &model->values[node->inputs[0]].shape, &model->values[node->output].shape);
+    const bool has_tables = node->op == QCNN_OP_FC || node->attributes.n_spatial <= 2; // tables of volumes are not built
+    if (has_tables && cost.lut <= cost.dense) {
+        node->method = QCNN_METHOD_LUT;
+        return QCNN_OK;
+    }
+    const size_t n = (size_t)qcnn_shape_elements(&weights->shape);
+    node->decoded = qcnn_allocate(n, sizeof *node->decoded);
+    if (!node->decoded)
+        return qcnn_fail_memory(error, n * sizeof *node->decoded);
+    qcnn_codebook_decode(&weights->codebook, node->decoded);
+    return QCNN_OK;
+}
+
+qcnn_status qcnn_model_prepare(qcnn_model *model, const char *kernels, qcnn_error *error)
+{
+    model->kernels = qcnn_kernels_find(kernels);
+    if (!model->kernels)
+        return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "kernels '%s' do not exist or need another processor", kernels ? kernels : "");
+    QCNN_TRY(check_graph(model, error));
+    QCNN_TRY(check_tensors(model, error));
+    QCNN_TRY(check_codebook_places(model, error));
+    QCNN_TRY(set_shapes(model, error));
+    for (size_t n = 0; n < model->n_nodes; n++)
+        QCNN_TRY(choose_method(model, &model->nodes[n], error));
+    return QCNN_OK;
+}
+
+const char *qcnn_model_kernels(const qcnn_model *model)
+{
+    return model->kernels ? model->kernels->name : "";
+}
