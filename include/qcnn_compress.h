@@ -79,6 +79,7 @@ QCNN_API void qcnn_bytes_free(void *data);
 QCNN_API qcnn_status qcnn_write_file(const char *path, const void *data, size_t n_bytes, qcnn_error *error);
 
 // Class names, one a line (UTF-8, LF or CR LF), and preprocess.json replace what the model holds. `text` is copied.
+// Errors: FORMAT (with the line), ARGUMENT (not as many names as the network has outputs), MEMORY; the model is then unchanged.
 QCNN_API qcnn_status qcnn_model_set_classes_text(qcnn_model *model, const char *text, size_t n_bytes, qcnn_error *error);
 QCNN_API qcnn_status qcnn_model_set_preprocess_text(qcnn_model *model, const char *text, size_t n_bytes, qcnn_error *error);
 

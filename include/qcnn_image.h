@@ -45,7 +45,7 @@ QCNN_API qcnn_status qcnn_preprocess_size(const qcnn_preprocess *preprocess, int
                                           int *tensor_height, qcnn_error *error);
 
 // Pixels to a tensor of n_channels x height x width floats (see qcnn_preprocess_size), C, H, W order: the caller's memory.
-// Resizes as Pillow's BILINEAR does (docs/format.md). Errors: ARGUMENT (the image is smaller than the crop), MEMORY.
+// Shrinking equals Pillow's BILINEAR to the bit, its rounding to 8 bits included; enlarging is bilinear and not rounded. Errors: ARGUMENT (the image is smaller than the crop), MEMORY.
 QCNN_API qcnn_status qcnn_preprocess_image(const qcnn_preprocess *preprocess, const qcnn_image *image, float *tensor, qcnn_error *error);
 
 #ifdef __cplusplus

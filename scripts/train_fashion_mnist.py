@@ -39,7 +39,7 @@ CLASSES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
 SIDE = 28
 
 EXAMPLES = """examples:
-  # the committed model (about ten minutes on two cores)
+  # the committed model (about thirteen minutes on two cores)
   scripts/train_fashion_mnist.py
 
   # a quick look, elsewhere
@@ -207,7 +207,7 @@ def main():
 
     test_images, test_labels = load_split(args.data, "t10k")
     correct = count_correct(network, test_images, test_labels, normalize)
-    print(f"{args.output}: {sum(p.numel() for p in network.parameters())} parameters, "
+    print(f"{args.output}: {sum(p.numel() for p in network.parameters())} trained parameters, "
           f"{os.path.getsize(args.output)} bytes, "
           f"test accuracy {100 * correct / len(test_labels):.2f} % ({correct} of {len(test_labels)})")
 

@@ -41,16 +41,8 @@ static float random_normal(uint64_t *state)
 static int fill_with_image(const bench_request *request, const qcnn_model *model, float *tensor, size_t n_elements)
 {
     qcnn_preprocess preprocess;
-    if (cli_model_preprocess(model, request->model_path, &preprocess))
+    if (cli_model_preprocess(model, request->model_path, &preprocess) || cli_image_tensor(model, &preprocess, request->image_path, tensor))
         return CLI_FAILED;
-    qcnn_image image;
-    qcnn_error error;
-    if (qcnn_image_read(request->image_path, &image, &error))
-        return cli_fail_with(&error);
-    const qcnn_status failed = qcnn_preprocess_image(&preprocess, &image, tensor, &error);
-    qcnn_image_free(&image);
-    if (failed)
-        return cli_fail("%s: %s", request->image_path, error.message);
     const size_t one = n_elements / (size_t)request->batch;
     for (int i = 1; i < request->batch; i++)
         memcpy(tensor + (size_t)i * one, tensor, one * sizeof(float));
@@ -208,8 +200,18 @@ static int run_bench(const cli_command *command, int argc, char **argv)
 {
     bench_request request = { .threads = 1, .batch = 1, .repeat = 20, .warm_up = 3, .seed = 1 };
     const cli_option options[] = {
-        { .name = "--batch", .value = "N", .integer = &request.batch, .minimum = 1, .maximum = 65536, .help = "images in a run (default: 1)" },
-        { .name = "--repeat", .value = "N", .integer = &request.repeat, .minimum = 1, .maximum = 1000000, .help = "runs that are timed (default: 20)" },
+        { .name = "--batch",
+          .value = "N",
+          .integer = &request.batch,
+          .minimum = 1,
+          .maximum = 65536,
+          .help = "images in a run (default: 1)" },
+        { .name = "--repeat",
+          .value = "N",
+          .integer = &request.repeat,
+          .minimum = 1,
+          .maximum = 1000000,
+          .help = "runs that are timed (default: 20)" },
         { .name = "--warm-up", .value = "N", .integer = &request.warm_up, .maximum = 1000000, .help = "runs before those (default: 3)" },
         { .name = "--image", .value = "FILE", .text = &request.image_path, .help = "a photo as input instead of random numbers" },
         { .name = "--seed", .value = "S", .number = &request.seed, .help = "of the random inputs (default: 1)" },
@@ -243,8 +245,9 @@ const cli_command cli_bench = {
     .name = "bench",
     .summary = "how long a run takes, in all and layer by layer",
     .operands = "MODEL",
-    .details = "Inputs are random normal numbers, or a photo: after ReLU a photo leaves more zeros than noise does, so time with one where it\n"
-               "matters. Times of layers are medians of their own, and need not add up to the median of the whole.\n",
+    .details =
+        "Inputs are random normal numbers, or a photo: after ReLU a photo leaves more zeros than noise does, so time with one where it\n"
+        "matters. Times of layers are medians of their own, and need not add up to the median of the whole.\n",
     .examples = "  qcnn bench net.qcnn --image cat.jpg\n"
                 "  qcnn bench net.onnx --threads 2 --batch 16 --repeat 50 --json\n",
     .min_operands = 1,

@@ -63,14 +63,8 @@ static void pick_best(classifier *c)
 // Fills probabilities and best. The time is of the network alone.
 static int classify_image(classifier *c, const char *path, double *milliseconds)
 {
-    qcnn_image image;
-    qcnn_error error;
-    if (qcnn_image_read(path, &image, &error))
-        return cli_fail_with(&error);
-    const qcnn_status failed = qcnn_preprocess_image(&c->preprocess, &image, c->tensor, &error);
-    qcnn_image_free(&image);
-    if (failed)
-        return cli_fail("%s: %s", path, error.message);
+    if (cli_image_tensor(c->model, &c->preprocess, path, c->tensor))
+        return CLI_FAILED;
     const double start = cli_clock_ms();
     qcnn_run(c->session, (const float *const[]){ c->tensor }, (float *const[]){ c->probabilities });
     *milliseconds = cli_clock_ms() - start;
@@ -138,7 +132,13 @@ static int run_classify(const cli_command *command, int argc, char **argv)
     cli_model_options model_options = { 0 };
     classifier c = { .top = 5 };
     const cli_option options[] = {
-        { .name = "--top", .letter = 'k', .value = "K", .integer = &c.top, .minimum = 1, .maximum = 1000000, .help = "how many classes to show (default: 5)" },
+        { .name = "--top",
+          .letter = 'k',
+          .value = "K",
+          .integer = &c.top,
+          .minimum = 1,
+          .maximum = 1000000,
+          .help = "how many classes to show (default: 5)" },
         CLI_OPTION_PREPROCESS(&model_options.preprocess),
         CLI_OPTION_CLASSES(&model_options.classes),
         CLI_OPTION_THREADS(&threads, "1"),

@@ -66,12 +66,16 @@ static int utf8_length(const unsigned char *text)
 {
     if (text[0] < 0x80)
         return 1;
-    const int n = text[0] >= 0xf0 && text[0] <= 0xf4 ? 4 : text[0] >= 0xe0 && text[0] < 0xf0 ? 3 : text[0] >= 0xc2 && text[0] < 0xe0 ? 2 : 0;
+    const int n = text[0] >= 0xf0 && text[0] <= 0xf4  ? 4
+                  : text[0] >= 0xe0 && text[0] < 0xf0 ? 3
+                  : text[0] >= 0xc2 && text[0] < 0xe0 ? 2
+                                                      : 0;
     for (int i = 1; i < n; i++)
         if ((text[i] & 0xc0) != 0x80)
             return 0;
     const unsigned start = text[0] << 8 | text[1];
-    const bool forbidden = (n == 3 && (start < 0xe0a0 || (start >= 0xeda0 && start < 0xee80))) || (n == 4 && (start < 0xf090 || start > 0xf48f));
+    const bool forbidden =
+        (n == 3 && (start < 0xe0a0 || (start >= 0xeda0 && start < 0xee80))) || (n == 4 && (start < 0xf090 || start > 0xf48f));
     return forbidden ? 0 : n;
 }
 

@@ -35,16 +35,16 @@ int cli_finish(void);
 
 // calloc, or the end of the process with a message: the command has nothing to save then. free() it.
 void *cli_allocate(size_t n, size_t size);
-double cli_clock_ms(void);           // monotonic
-uint64_t cli_peak_rss_bytes(void);   // of this process, since it began
+double cli_clock_ms(void);                             // monotonic
+uint64_t cli_peak_rss_bytes(void);                     // of this process, since it began
 int cli_compare_doubles(const void *a, const void *b); // for qsort
 
 // ---- JSON: each ends the process with a message when memory is out ---------------------------------------------------
 
 cJSON *cli_json_object(void);
-cJSON *cli_json_array(cJSON *object, const char *key);  // adds an empty array and gives it
-cJSON *cli_json_append(cJSON *array);                   // appends an empty object and gives it
-cJSON *cli_json_child(cJSON *object, const char *key);  // adds an empty object and gives it
+cJSON *cli_json_array(cJSON *object, const char *key); // adds an empty array and gives it
+cJSON *cli_json_append(cJSON *array);                  // appends an empty object and gives it
+cJSON *cli_json_child(cJSON *object, const char *key); // adds an empty object and gives it
 void cli_json_text(cJSON *object, const char *key, const char *text);
 void cli_json_number(cJSON *object, const char *key, double value); // not finite: null
 void cli_json_interval(cJSON *object, const char *key, double low, double high);
@@ -62,9 +62,9 @@ bool cli_can_write(const char *path, const char *model_path);
 // ---- models ---------------------------------------------------------------------------------------------------------
 
 typedef struct cli_model_options {
-    const char *kernels;        // --kernels
-    const char *preprocess;     // --preprocess FILE
-    const char *classes;        // --classes FILE
+    const char *kernels;         // --kernels
+    const char *preprocess;      // --preprocess FILE
+    const char *classes;         // --classes FILE
     const char *preprocess_text; // preprocess.json text where no file is given: only the image size is taken from it
     const qcnn_array *inputs;
     int n_inputs;
@@ -73,8 +73,10 @@ typedef struct cli_model_options {
 // The model at `path` with the options applied, or NULL with a message.
 qcnn_model *cli_model_open(const char *path, const cli_model_options *options);
 
-// The model's preprocessing for its single image input, crop set to the input's side; CLI_DONE, or CLI_FAILED with a message.
+// The preprocessing of a model (at `path`) that reads one image; CLI_DONE, or CLI_FAILED with a message.
 int cli_model_preprocess(const qcnn_model *model, const char *path, qcnn_preprocess *preprocess);
+// An image file as the model's input at batch 1; CLI_DONE, or CLI_FAILED with a message.
+int cli_image_tensor(const qcnn_model *model, const qcnn_preprocess *preprocess, const char *path, float *tensor);
 
 // Whether a layer has weights: those are the layers that sizes are about.
 bool cli_has_weights(const qcnn_layer_info *layer);
@@ -92,15 +94,26 @@ void cli_probabilities(float *scores, int n);
 
 // ---- rows of option tables that several subcommands have ---------------------------------------------------------------
 
-#define CLI_OPTION_JSON(variable) { .name = "--json", .flag = variable, .help = "print one JSON object" }
-#define CLI_OPTION_THREADS(variable, default_text)                                                                            \
-    { .name = "--threads", .value = "N", .integer = variable, .maximum = 1024,                                                 \
-      .help = "threads; 0: one per processor (default: " default_text ")" }
-#define CLI_OPTION_KERNELS(variable)                                                                                          \
-    { .name = "--kernels", .value = "TIER", .text = variable, .help = "force an instruction-set tier: c, avx2, ..." }
-#define CLI_OPTION_PREPROCESS(variable)                                                                                       \
-    { .name = "--preprocess", .value = "FILE.json", .text = variable, .help = "how images become tensors, instead of the model's own" }
-#define CLI_OPTION_CLASSES(variable)                                                                                          \
-    { .name = "--classes", .value = "FILE.txt", .text = variable, .help = "class names, one a line, instead of the model's own" }
+#define CLI_OPTION_JSON(variable)                                                                                                          \
+    {                                                                                                                                      \
+        .name = "--json", .flag = variable, .help = "print one JSON object"                                                                \
+    }
+#define CLI_OPTION_THREADS(variable, default_text)                                                                                         \
+    {                                                                                                                                      \
+        .name = "--threads", .value = "N", .integer = variable, .maximum = 1024,                                                           \
+        .help = "threads; 0: one per processor (default: " default_text ")"                                                                \
+    }
+#define CLI_OPTION_KERNELS(variable)                                                                                                       \
+    {                                                                                                                                      \
+        .name = "--kernels", .value = "TIER", .text = variable, .help = "force an instruction-set tier: c, avx2, ..."                      \
+    }
+#define CLI_OPTION_PREPROCESS(variable)                                                                                                    \
+    {                                                                                                                                      \
+        .name = "--preprocess", .value = "FILE.json", .text = variable, .help = "how images become tensors, instead of the model's own"    \
+    }
+#define CLI_OPTION_CLASSES(variable)                                                                                                       \
+    {                                                                                                                                      \
+        .name = "--classes", .value = "FILE.txt", .text = variable, .help = "class names, one a line, instead of the model's own"          \
+    }
 
 #endif

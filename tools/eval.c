@@ -59,8 +59,8 @@ static int score_original(const eval_request *request, const qcnn_model *model, 
     int status = score_model(request, request->against, original, preprocess, dataset, pool, result);
     qcnn_model_free(original);
     if (status == CLI_DONE && (ours->n_classes != result->n_classes || ours->n_images != result->n_images))
-        status = cli_fail("%s: it tells %d classes apart, %s %d; name the model that it was made from", request->against,
-                          result->n_classes, request->model_path, ours->n_classes);
+        status = cli_fail("%s: it tells %d classes apart, %s %d; name the model that it was made from", request->against, result->n_classes,
+                          request->model_path, ours->n_classes);
     return status;
 }
 
@@ -142,9 +142,6 @@ static int report_scores(const eval_request *request, const qcnn_model *model, c
 
 static int eval_model(const eval_request *request, const qcnn_model *model, const qcnn_pool *pool)
 {
-    qcnn_preprocess preprocess;
-    if (cli_model_preprocess(model, request->model_path, &preprocess))
-        return CLI_FAILED;
     qcnn_dataset *dataset;
     qcnn_error error;
     if (qcnn_dataset_open(request->dataset_path, &dataset, &error))
@@ -166,7 +163,11 @@ static int run_eval(const cli_command *command, int argc, char **argv)
     eval_request request = { 0 };
     const cli_option options[] = {
         { .name = "--against", .value = "ORIGINAL", .text = &request.against, .help = "also run this model, and compare" },
-        { .name = "--limit", .value = "N", .integer = &request.limit, .maximum = 1 << 30, .help = "judge N images spread over the set (default: 0, all)" },
+        { .name = "--limit",
+          .value = "N",
+          .integer = &request.limit,
+          .maximum = 1 << 30,
+          .help = "judge N images spread over the set (default: 0, all)" },
         CLI_OPTION_PREPROCESS(&request.model.preprocess),
         CLI_OPTION_CLASSES(&request.model.classes),
         CLI_OPTION_THREADS(&request.threads, "0"),
@@ -196,9 +197,10 @@ const cli_command cli_eval = {
     .name = "eval",
     .summary = "accuracy on a data set, alone or beside the original",
     .operands = "MODEL DATASET",
-    .details = "--against gives the original the same images, preprocessed as MODEL says, and tells in how many percent of them both name the\n"
-               "same class (agreement), how many points of accuracy are lost with the paired 95 % interval, and the divergence of the\n"
-               "probabilities. Times are per image, with decoding and preprocessing, over all threads.\n",
+    .details =
+        "--against gives the original the same images, preprocessed as MODEL says, and tells in how many percent of them both name the\n"
+        "same class (agreement), how many points of accuracy are lost with the paired 95 % interval, and the divergence of the\n"
+        "probabilities. Times are per image, with decoding and preprocessing, over all threads.\n",
     .examples = "  qcnn eval net.qcnn photos/\n"
                 "  qcnn eval net.qcnn photos/ --against net.onnx --limit 1000 --json\n"
                 "  qcnn eval net.onnx t10k-images-idx3-ubyte.gz --preprocess preprocess.json\n",

@@ -63,9 +63,10 @@ const cli_command cli_inspect = {
     .name = "inspect",
     .summary = "what is in a model: sizes, settings and operations of each layer, and why it runs as it does",
     .operands = "MODEL",
-    .details = "A layer stored as a codebook runs from look-up tables where the cost model expects that to be cheaper than dense: the last\n"
-               "column shows both costs in multiply-adds. C'/K: inputs a codeword spans, codewords. 'multiplications' and 'look-ups' are\n"
-               "those of one image as the layer runs, 'dense ops' the multiply-adds of its dense form.\n",
+    .details =
+        "A layer stored as a codebook runs from look-up tables where the cost model expects that to be cheaper than dense: the last\n"
+        "column shows both costs in multiply-adds. C'/K: inputs a codeword spans, codewords. 'multiplications' and 'look-ups' are\n"
+        "those of one image as the layer runs, 'dense ops' the multiply-adds of its dense form.\n",
     .examples = "  qcnn inspect net.qcnn\n"
                 "  qcnn inspect net.onnx --json\n",
     .min_operands = 1,

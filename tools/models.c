@@ -22,7 +22,8 @@ static bool read_preprocess(const cli_model_options *options, char **file, size_
             return false;
         }
         *side = preprocess.crop;
-    } else if (options->preprocess_text && !qcnn_preprocess_parse(options->preprocess_text, strlen(options->preprocess_text), &preprocess, NULL))
+    } else if (options->preprocess_text &&
+               !qcnn_preprocess_parse(options->preprocess_text, strlen(options->preprocess_text), &preprocess, NULL))
         *side = preprocess.crop;
     return true;
 }
@@ -79,14 +80,33 @@ int cli_model_preprocess(const qcnn_model *model, const char *path, qcnn_preproc
     const qcnn_shape shape = qcnn_model_input(model, 0).shape;
     char shape_text[96];
     cli_shape_text(&shape, shape_text);
-    if (qcnn_model_n_inputs(model) != 1 || shape.rank != 4 || shape.dims[0] != 1 || shape.dims[2] != shape.dims[3])
-        return cli_fail("%s: its input is not one square image (%d inputs, the first %s); use 'qcnn run' with tensors", path,
+    if (qcnn_model_n_inputs(model) != 1 || shape.rank != 4 || shape.dims[0] != 1)
+        return cli_fail("%s: its input is not one image (%d inputs, the first %s); use 'qcnn run' with tensors", path,
                         qcnn_model_n_inputs(model), shape_text);
-    if (!preprocess->crop)
-        preprocess->crop = (int)shape.dims[3];
-    if (preprocess->n_channels != shape.dims[1] || preprocess->crop != shape.dims[3])
-        return cli_fail("%s: it reads %s, but its preprocessing makes 1x%dx%dx%d; give a --preprocess file that fits", path, shape_text,
-                        preprocess->n_channels, preprocess->crop, preprocess->crop);
+    if (preprocess->n_channels != shape.dims[1])
+        return cli_fail("%s: it reads %s, but its preprocessing makes %d channels; give a --preprocess file that fits", path, shape_text,
+                        preprocess->n_channels);
+    return CLI_DONE;
+}
+
+int cli_image_tensor(const qcnn_model *model, const qcnn_preprocess *preprocess, const char *path, float *tensor)
+{
+    const qcnn_shape shape = qcnn_model_input(model, 0).shape;
+    qcnn_image image;
+    qcnn_error error;
+    if (qcnn_image_read(path, &image, &error))
+        return cli_fail_with(&error);
+    int width = 0, height = 0;
+    qcnn_status status = qcnn_preprocess_size(preprocess, image.width, image.height, &width, &height, &error);
+    const bool fits = width == shape.dims[3] && height == shape.dims[2];
+    if (status == QCNN_OK && fits)
+        status = qcnn_preprocess_image(preprocess, &image, tensor, &error);
+    qcnn_image_free(&image);
+    if (status != QCNN_OK)
+        return cli_fail("%s: %s", path, error.message);
+    if (!fits)
+        return cli_fail("%s: preprocessing makes %d x %d pixels of it, the model reads %lld x %lld; set crop in --preprocess", path, width,
+                        height, (long long)shape.dims[3], (long long)shape.dims[2]);
     return CLI_DONE;
 }
 

@@ -88,8 +88,8 @@ static void print_help(const cli_command *command, const cli_option *options)
         if (option->letter)
             snprintf(letter, sizeof letter, "-%c, ", option->letter);
         const char *open = option->optional ? "[" : "", *close = option->optional ? "]" : "", *dots = option->list ? "..." : "";
-        snprintf(left, sizeof left, "%s%s%s%s%s%s%s", letter, option->name, option->value ? " " : "", open, option->value ? option->value : "",
-                 dots, close);
+        snprintf(left, sizeof left, "%s%s%s%s%s%s%s", letter, option->name, option->value ? " " : "", open,
+                 option->value ? option->value : "", dots, close);
         printf("  %-30s %s\n", left, option->help);
     }
     if (command->details)

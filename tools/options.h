@@ -31,7 +31,7 @@ typedef struct cli_option {
     uint64_t *number;           // any 64-bit number
     double *real;               // minimum..maximum
     int minimum, maximum;
-    bool *given;                // set when the option is there; with `optional`, its number may be missing
+    bool *given; // set when the option is there; with `optional`, its number may be missing
     bool optional;
 } cli_option;
 

@@ -10,7 +10,7 @@ typedef struct cli_progress {
     qcnn_progress hook; // to pass to the library
     char stage[64];
     double stage_start_ms, drawn_ms;
-    int shown;          // a bar stands on the terminal
+    int shown; // a bar stands on the terminal
 } cli_progress;
 
 // From here on SIGINT and SIGTERM make the hook ask for an end; a second one ends the process at once.

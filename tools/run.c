@@ -45,7 +45,8 @@ static int input_shapes(const run_request *request, const qcnn_model *model, con
             char shape_text[96];
             if (!fits)
                 return cli_fail("%s: its shape is %s; %s expects %s (any batch)", request->input_paths[i],
-                                cli_shape_text(&arrays[i].shape, shape_text), request->model_path, ports_text(model, expected, sizeof expected));
+                                cli_shape_text(&arrays[i].shape, shape_text), request->model_path,
+                                ports_text(model, expected, sizeof expected));
             shapes[n] = arrays[i].shape;
             data[n] = arrays[i].data;
         }
@@ -123,7 +124,11 @@ static int run_run(const cli_command *command, int argc, char **argv)
 {
     run_request request = { .threads = 1 };
     const cli_option options[] = {
-        { .name = "--output", .letter = 'o', .value = "OUT.npy", .list = &request.outputs, .help = "the files to write, in graph output order" },
+        { .name = "--output",
+          .letter = 'o',
+          .value = "OUT.npy",
+          .list = &request.outputs,
+          .help = "the files to write, in graph output order" },
         CLI_OPTION_THREADS(&request.threads, "1"),
         CLI_OPTION_KERNELS(&request.kernels),
         { 0 },

@@ -58,7 +58,8 @@ static cli_loss paired_loss(const float *scores, const float *original, const in
         if (labels[i] < 0)
             continue;
         const size_t row = (size_t)i * (size_t)n_classes;
-        const bool right = is_right(scores + row, n_classes, labels[i], top), original_right = is_right(original + row, n_classes, labels[i], top);
+        const bool right = is_right(scores + row, n_classes, labels[i], top),
+                   original_right = is_right(original + row, n_classes, labels[i], top);
         b += original_right && !right;
         c += right && !original_right;
         n++;

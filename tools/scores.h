@@ -15,7 +15,7 @@ typedef struct cli_loss {
 } cli_loss;
 
 typedef struct cli_comparison {
-    double agreement; // percent of all images with the same likeliest class
+    double agreement;  // percent of all images with the same likeliest class
     double divergence; // mean Kullback-Leibler divergence of the probabilities from the original's, in nats
     cli_loss top1, top5;
 } cli_comparison;

@@ -106,8 +106,7 @@ bool qcnn_bytes_are_text(const unsigned char *bytes, size_t n, bool lines)
 // Room for `n` more bytes at the end of the buffer, counted as written; NULL after a failure.
 static unsigned char *extend(qcnn_buffer *buffer, size_t n)
 {
-    if (buffer->failed || n > SIZE_MAX / 2 - buffer->n_bytes ||
-        !qcnn_reserve(&buffer->data, &buffer->capacity, buffer->n_bytes + n, 1)) {
+    if (buffer->failed || n > SIZE_MAX / 2 - buffer->n_bytes || !qcnn_reserve(&buffer->data, &buffer->capacity, buffer->n_bytes + n, 1)) {
         buffer->failed = true;
         return NULL;
     }

@@ -13,7 +13,8 @@ qcnn_compress_options qcnn_compress_options_default(void)
 static qcnn_status check_options(const qcnn_compress_options *options, qcnn_error *error)
 {
     if (options->size != sizeof *options)
-        return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "compress options of %zu bytes: start from qcnn_compress_options_default", options->size);
+        return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "compress options of %zu bytes: start from qcnn_compress_options_default",
+                         options->size);
     if (options->correction != QCNN_CORRECTION_NONE)
         return qcnn_fail(error, QCNN_ERROR_UNSUPPORTED, "error correction is not built in yet; choose none");
     return QCNN_OK;
@@ -33,8 +34,7 @@ static qcnn_status compress_layer(qcnn_model *model, size_t index, const qcnn_la
     const qcnn_node *node = &model->nodes[index];
     qcnn_tensor *weights = qcnn_node_weights(model, node), tensor;
     const int groups = node->op == QCNN_OP_CONV ? node->attributes.groups : 1;
-    const qcnn_codebook form =
-        qcnn_codebook_form(&weights->shape, groups, setting->set_per_group, setting->subspace, setting->n_codewords);
+    const qcnn_codebook form = qcnn_codebook_form(&weights->shape, groups, setting->set_per_group, setting->subspace, setting->n_codewords);
     const qcnn_quantize_options quantize = {
         .name = node->name ? node->name : "",
         .seed = qcnn_rng_split(options->seed, index),
@@ -48,7 +48,8 @@ static qcnn_status compress_layer(qcnn_model *model, size_t index, const qcnn_la
     return QCNN_OK;
 }
 
-static qcnn_status compress_layers(qcnn_model *model, const qcnn_layer_setting *settings, const qcnn_compress_options *options, qcnn_error *error)
+static qcnn_status compress_layers(qcnn_model *model, const qcnn_layer_setting *settings, const qcnn_compress_options *options,
+                                   qcnn_error *error)
 {
     for (size_t n = 0; n < model->n_nodes; n++)
         if (settings[n].subspace > 0)

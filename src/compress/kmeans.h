@@ -13,21 +13,21 @@
 // Points and codewords of one problem, and the memory to solve it. Made once for the largest problem, then filled and run
 // many times: the caller sets n, dim, k and the points before each run.
 typedef struct qcnn_kmeans {
-    int n, dim, k;        // points, coordinates, codewords wanted: 1 or more, k at most QCNN_MAX_CODEWORDS
-    size_t stride;        // floats between coordinates of `points`, set when made
-    float *points;        // [dim][stride]: coordinate d of point i is points[d * stride + i]
+    int n, dim, k; // points, coordinates, codewords wanted: 1 or more, k at most QCNN_MAX_CODEWORDS
+    size_t stride; // floats between coordinates of `points`, set when made
+    float *points; // [dim][stride]: coordinate d of point i is points[d * stride + i]
     // results
     int n_used;           // codewords that are used, the first ones: k, or fewer if there are fewer distinct points
     float *codewords;     // [k][dim], the unused ones zero
     uint8_t *assignments; // [n]: the nearest codeword of each point
     double error;         // sum of squared distances
     // scratch
-    float *distances;     // [stride] squared, from each point to its nearest codeword
-    double *block_sums;   // [stride / block] of distances
+    float *distances;   // [stride] squared, from each point to its nearest codeword
+    double *block_sums; // [stride / block] of distances
     float *trial_codewords;
     uint8_t *trial_assignments;
-    double *sums;         // [dim][k]
-    int *counts;          // [k]
+    double *sums; // [dim][k]
+    int *counts;  // [k]
 } qcnn_kmeans;
 
 // Memory for problems up to these sizes. *problem is NULL on failure (MEMORY).

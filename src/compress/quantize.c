@@ -141,7 +141,8 @@ static qcnn_status new_workspace(layer_job *job, qcnn_error *error)
     if (!job->workspace)
         return qcnn_fail_memory(error, (size_t)job->n_workers * sizeof *job->workspace);
     for (int worker = 0; worker < job->n_workers; worker++)
-        QCNN_TRY(qcnn_kmeans_new(qcnn_codebook_n_columns(job->form), job->form->subspace, job->form->n_codewords, &job->workspace[worker], error));
+        QCNN_TRY(qcnn_kmeans_new(qcnn_codebook_n_columns(job->form), job->form->subspace, job->form->n_codewords, &job->workspace[worker],
+                                 error));
     return QCNN_OK;
 }
 

@@ -43,7 +43,8 @@ static qcnn_layer_setting preset_of(const qcnn_node *node, const qcnn_tensor *we
     const int64_t n_inputs = weights->shape.dims[1];
     qcnn_layer_setting setting = { .subspace = 8, .n_codewords = 128 };
     if (node->op == QCNN_OP_FC)
-        setting = last_fc ? (qcnn_layer_setting){ .subspace = 1, .n_codewords = 16 } : (qcnn_layer_setting){ .subspace = 4, .n_codewords = 32 };
+        setting =
+            last_fc ? (qcnn_layer_setting){ .subspace = 1, .n_codewords = 16 } : (qcnn_layer_setting){ .subspace = 4, .n_codewords = 32 };
     else if (n_inputs == 1)
         return dense;
     if (setting.subspace > n_inputs)
@@ -95,8 +96,8 @@ static qcnn_status unknown_layer(const qcnn_model *model, const char *name, size
             const int wanted = snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", name_of(&model->nodes[n]));
             used += wanted > 0 ? (size_t)wanted : 0;
         }
-    return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "settings: no layer with weights is named '%.*s'; there are: %s%s", shown(n_bytes), name, list,
-                     used < sizeof list ? "" : "...");
+    return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "settings: no layer with weights is named '%.*s'; there are: %s%s", shown(n_bytes), name,
+                     list, used < sizeof list ? "" : "...");
 }
 
 // Reads a plain number of 1 to 9 digits from *text, which moves past it.
@@ -149,7 +150,8 @@ static qcnn_status apply_piece(const qcnn_model *model, const char *piece, const
     return QCNN_OK;
 }
 
-qcnn_status qcnn_settings_choose(const qcnn_model *model, const char *preset, const char *text, qcnn_layer_setting *settings, qcnn_error *error)
+qcnn_status qcnn_settings_choose(const qcnn_model *model, const char *preset, const char *text, qcnn_layer_setting *settings,
+                                 qcnn_error *error)
 {
     if (preset && strcmp(preset, "q-cnn") != 0)
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "no preset is named '%.*s'; there is: q-cnn", SHOWN, preset);

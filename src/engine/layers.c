@@ -31,6 +31,33 @@ const qcnn_layer_type *qcnn_layer_of(const qcnn_node *node)
     return layer_types[node->op];
 }
 
+bool qcnn_is_view(const qcnn_node *node, const qcnn_shape *x, const qcnn_shape *y)
+{
+    int last = -1;
+    switch (node->op) {
+    case QCNN_OP_RESHAPE: return true;
+    case QCNN_OP_TRANSPOSE:
+        for (int i = 0; i < y->rank; i++)
+            if (y->dims[i] > 1) {
+                if (node->attributes.axes[i] < last)
+                    return false;
+                last = node->attributes.axes[i];
+            }
+        return true;
+    case QCNN_OP_UNARY: return node->attributes.function == QCNN_IDENTITY;
+    case QCNN_OP_CONCAT: return node->n_inputs == 1;
+    case QCNN_OP_SLICE: return qcnn_shape_equal(x, y);
+    case QCNN_OP_PAD:
+        for (int i = 0; i < y->rank; i++)
+            if (node->attributes.begin[i] != 0 || node->attributes.end[i] != 0)
+                return false;
+        return true;
+    case QCNN_OP_REDUCE_MEAN:
+    case QCNN_OP_REDUCE_MAX: return qcnn_shape_elements(x) == qcnn_shape_elements(y);
+    default: return false;
+    }
+}
+
 // ---- splitting work -------------------------------------------------------------------------------------------------
 
 typedef struct range_job {
@@ -56,7 +83,7 @@ void qcnn_for_range(const qcnn_parallel *parallel, int64_t n, int64_t grain,
         return;
     }
     const int64_t pieces = workers * PIECES_PER_WORKER, even = (n + pieces - 1) / pieces;
-    range_job job = { n, even > grain ? even : grain, body, argument };
+    range_job job = { n, (even + grain - 1) / grain * grain, body, argument };
     qcnn_for(parallel, (int)((n + job.piece - 1) / job.piece), run_piece, &job);
 }
 
@@ -83,7 +110,8 @@ qcnn_window qcnn_window_of(const qcnn_attributes *attributes, const qcnn_shape *
         w.end[i] = from < 0 ? 0 : attributes->window_end[from];
         w.in_elements *= w.in[i];
         w.out_elements *= w.out[i];
-        w.n_taps *= w.kernel[i];
+        if (__builtin_mul_overflow(w.n_taps, w.kernel[i], &w.n_taps)) // a pool's may; nobody counts them there
+            w.n_taps = INT64_MAX;
     }
     return w;
 }

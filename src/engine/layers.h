@@ -10,12 +10,16 @@
 extern const qcnn_layer_type qcnn_layer_matmul, qcnn_layer_max_pool, qcnn_layer_average_pool, qcnn_layer_lrn, qcnn_layer_unary,
     qcnn_layer_binary, qcnn_layer_softmax, qcnn_layer_concat, qcnn_layer_transpose, qcnn_layer_pad, qcnn_layer_slice, qcnn_layer_reduce;
 
+// Whether a node only renames its first input's elements (x, y: shapes of that input and of the output): it is given the
+// input's memory and never run. A reshape always is.
+bool qcnn_is_view(const qcnn_node *node, const qcnn_shape *x, const qcnn_shape *y);
+
 // A convolution whose groups have one input channel each (conv_depthwise.c); conv_dense.c hands over to it.
 bool qcnn_is_depthwise(const qcnn_step *step);
 void qcnn_depthwise_plan(qcnn_step *step);
 void qcnn_depthwise_run(const qcnn_step *step, const qcnn_parallel *parallel);
 
-// Calls body(argument, begin, end, worker) for pieces that cover 0..n-1, none smaller than `grain` but the last. How many
+// Calls body(argument, begin, end, worker) for pieces that cover 0..n-1, multiples of `grain` but the last. How many
 // pieces depends on the number of workers: the body must give an item the same result whatever piece it is in.
 void qcnn_for_range(const qcnn_parallel *parallel, int64_t n, int64_t grain,
                     void (*body)(void *argument, int64_t begin, int64_t end, int worker), void *argument);

@@ -15,7 +15,7 @@
 #include "image/image.h"
 
 enum {
-    MAX_SCANS = 100, // real progressive files have about ten
+    MAX_SCANS = 100,       // real progressive files have about ten
     PIXELS_PER_BYTE = 512, // a block of 8 x 8 pixels takes at least one bit
     MAX_APP1_BYTES = 0xffff,
 };

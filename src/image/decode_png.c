@@ -12,7 +12,7 @@
 #include "image/image.h"
 
 enum {
-    MAX_CHUNK_BYTES = 1 << 20, // of chunks that are kept: palette, transparency, EXIF
+    MAX_CHUNK_BYTES = 1 << 20,  // of chunks that are kept: palette, transparency, EXIF
     PIXELS_PER_BYTE = 8 * 1032, // deflate reaches 1:1032, and a byte holds 8 pixels of 1 bit
     MAX_SIDE = 1 << 30,
 };

@@ -40,6 +40,8 @@ static qcnn_status check(const qcnn_preprocess *preprocess, int width, int heigh
                  preprocess->crop <= MAX_TARGET_SIDE && (preprocess->n_channels == 1 || preprocess->n_channels == 3);
     for (int i = 0; valid && i < preprocess->n_resizes; i++)
         valid = preprocess->resize_shorter[i] >= 1 && preprocess->resize_shorter[i] <= MAX_TARGET_SIDE;
+    for (int c = 0; valid && c < preprocess->n_channels; c++)
+        valid = preprocess->std[c] != 0;
     if (!valid)
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "preprocessing: a field of qcnn_preprocess is out of range");
     if (width < 1 || height < 1)

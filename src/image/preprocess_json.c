@@ -25,8 +25,9 @@ static qcnn_status read_resize(const cJSON *value, qcnn_preprocess *preprocess, 
     const bool list = cJSON_IsArray(value);
     for (const cJSON *item = list ? value->child : value; item; item = list ? item->next : NULL) {
         if (!is_side(item, 1) || preprocess->n_resizes == QCNN_MAX_RESIZES)
-            return qcnn_fail(error, QCNN_ERROR_FORMAT, "preprocess.json: resize_shorter must be a side of 1 to %d pixels, or a list of at most %d",
-                             MAX_JSON_SIDE, QCNN_MAX_RESIZES);
+            return qcnn_fail(error, QCNN_ERROR_FORMAT,
+                             "preprocess.json: resize_shorter must be a side of 1 to %d pixels, or a list of at most %d", MAX_JSON_SIDE,
+                             QCNN_MAX_RESIZES);
         preprocess->resize_shorter[preprocess->n_resizes++] = (int)item->valuedouble;
     }
     return QCNN_OK;
@@ -43,7 +44,8 @@ static qcnn_status read_interpolation(const cJSON *value, qcnn_preprocess *prepr
 static qcnn_status read_crop(const cJSON *value, qcnn_preprocess *preprocess, qcnn_error *error)
 {
     if (!is_side(value, 0))
-        return qcnn_fail(error, QCNN_ERROR_FORMAT, "preprocess.json: crop must be a side of at most %d pixels, or 0 for none", MAX_JSON_SIDE);
+        return qcnn_fail(error, QCNN_ERROR_FORMAT, "preprocess.json: crop must be a side of at most %d pixels, or 0 for none",
+                         MAX_JSON_SIDE);
     preprocess->crop = (int)value->valuedouble;
     return QCNN_OK;
 }
@@ -88,8 +90,12 @@ static const struct {
     const char *name;
     key_reader *read;
 } keys[] = {
-    { "resize_shorter", read_resize }, { "interpolation", read_interpolation }, { "crop", read_crop },
-    { "channels", read_channels },     { "mean", read_mean },                   { "std", read_std },
+    { "resize_shorter", read_resize },
+    { "interpolation", read_interpolation },
+    { "crop", read_crop },
+    { "channels", read_channels },
+    { "mean", read_mean },
+    { "std", read_std },
 };
 enum { N_KEYS = sizeof keys / sizeof keys[0] };
 

@@ -174,8 +174,13 @@ static qcnn_status filter(qcnn_picture *picture, const filter_axis *columns, con
         return qcnn_fail_memory(error, (size_t)n_rows * row * element);
     }
     qcnn_release(picture->owned);
-    *picture = (qcnn_picture){ .width = columns->n_outputs, .height = rows->n_outputs, .channels = picture->channels, .owned = to,
-                               .stride = picture->channels, .bytes = picture->bytes ? to : NULL, .floats = picture->bytes ? NULL : to };
+    *picture = (qcnn_picture){ .width = columns->n_outputs,
+                               .height = rows->n_outputs,
+                               .channels = picture->channels,
+                               .owned = to,
+                               .stride = picture->channels,
+                               .bytes = picture->bytes ? to : NULL,
+                               .floats = picture->bytes ? NULL : to };
     return QCNN_OK;
 }
 

@@ -3,7 +3,8 @@
 //
 //     onnx_parse.c     ModelProto -> onnx_graph: nodes, initializers, inputs and outputs as spans of the file
 //     onnx_tensor.c    TensorProto -> floats or integers, from typed, raw or external data
-//     onnx_read.c      names become values, nodes are put in order, each is lowered in turn
+//     onnx_names.c     names become values, nodes are put in order
+//     onnx_read.c      the course of an import: each node is lowered in turn
 //     onnx_lower*.c    one function per ONNX operator: adds nodes of ours to the model
 //     onnx_integers.c  shape arithmetic: operators on integer tensors, computed right away
 //     simplify.c       folds and fuses what the lowering left, drops what nothing reads
@@ -116,6 +117,7 @@ typedef struct onnx_value {
     int producer;      // node, or -1
     int initializer;   // or -1
     bool is_input;
+    bool is_read;      // by a node, or it is a graph output
     bool known;        // set once the rest is
     int type;          // ONNX element type
     int value;         // floats: index in the model
@@ -131,10 +133,18 @@ typedef struct onnx_import {
     onnx_value *values;     // sorted by name
     size_t n_values;
     int *arguments;         // graph.arguments as indices of values, -1 for absent ones
-    uint64_t budget;        // bytes that computed constants may still take
+    uint64_t budget;        // bytes that constants, decoded or computed, may still take
     const onnx_node *node;  // being lowered
     qcnn_error *error;
 } onnx_import;
+
+// Names to indices, and nodes in an order that lets each be lowered after what it reads. (onnx_names.c)
+qcnn_status qcnn_onnx_resolve_names(onnx_import *import);
+int qcnn_onnx_find(const onnx_import *import, qcnn_span name); // index of a value, or -1
+qcnn_status qcnn_onnx_order(const onnx_import *import, int *order);
+
+// Makes tensor data known as `value`. (onnx_read.c)
+qcnn_status qcnn_onnx_decode(onnx_import *import, const onnx_tensor *tensor, onnx_value *value);
 
 typedef qcnn_status (*onnx_lowering)(onnx_import *import);
 
@@ -174,23 +184,32 @@ int qcnn_onnx_axis(int64_t axis, int rank);
 // Axes as a mask over `rank` dimensions, from attribute "axes" or from input `input`. *given is false when there are none.
 qcnn_status qcnn_onnx_axes(onnx_import *import, int input, int rank, unsigned *mask, bool *given);
 
+// A name from the file as text that may be stored and shown, with "/part" behind it unless `part` is NULL.
+enum { QCNN_ONNX_NAME_BYTES = 256 };
+void qcnn_onnx_name_text(qcnn_span name, const char *part, char text[QCNN_ONNX_NAME_BYTES]);
+
 // Adds one node; its output's shape is inferred, and it is computed right away when all its inputs are constant. `part`
 // distinguishes the auxiliary nodes of an ONNX node ("bias", ...) and is NULL for the one that carries its name.
 qcnn_status qcnn_onnx_emit(onnx_import *import, qcnn_op op, const char *part, const int *inputs, int n_inputs,
                            const qcnn_attributes *attributes, int *output);
+qcnn_status qcnn_onnx_emit_unary(onnx_import *import, const qcnn_activation *activation, const char *part, int input, int *output);
 qcnn_status qcnn_onnx_emit_binary(onnx_import *import, qcnn_function function, const char *part, int a, int b, int *output);
 // A reshape to fixed dimensions that leaves the batch open where it can.
 qcnn_status qcnn_onnx_emit_reshape(onnx_import *import, const char *part, int input, const qcnn_shape *shape, int *output);
 
+// Charges n * size bytes to the budget that keeps small files from unfolding into large memory.
+qcnn_status qcnn_onnx_charge(onnx_import *import, uint64_t n, size_t size);
+// Uninitialised memory for a constant of the model or for integers, charged.
+qcnn_status qcnn_onnx_allocate_floats(onnx_import *import, uint64_t n, float **data);
+qcnn_status qcnn_onnx_allocate_integers(onnx_import *import, const qcnn_shape *shape, int64_t **integers);
+
 // A new constant of the model: `data` is taken over in success and failure alike.
 qcnn_status qcnn_onnx_add_constant(onnx_import *import, const qcnn_shape *shape, float *data, int *value);
 qcnn_status qcnn_onnx_add_scalar(onnx_import *import, float scalar, int *value);
-// `n` floats of uninitialised memory for such a constant, charged to the budget.
-qcnn_status qcnn_onnx_allocate_floats(onnx_import *import, uint64_t n, float **data);
 
-// Binds output 0 of the node in hand.
+// Binds output 0 of the node in hand (or output `index`); `integers` is taken over in success and failure alike.
 qcnn_status qcnn_onnx_set_float(onnx_import *import, int value);
-// `integers` is taken over in success and failure alike.
+qcnn_status qcnn_onnx_set_float_output(onnx_import *import, int index, int value);
 qcnn_status qcnn_onnx_set_integers(onnx_import *import, int type, const qcnn_shape *shape, int64_t *integers);
 
 #endif

@@ -58,8 +58,8 @@ qcnn_status qcnn_onnx_parse_tensor(qcnn_span message, onnx_tensor *tensor, qcnn_
     if (reader.malformed)
         return malformed(error, "a tensor");
     if (!valid)
-        return qcnn_fail(error, QCNN_ERROR_FORMAT, "tensor '%.*s' has negative dimensions, or more than %d", (int)(tensor->name.n & 0xff),
-                         (const char *)tensor->name.data, QCNN_MAX_RANK);
+        return qcnn_fail(error, QCNN_ERROR_FORMAT, "tensor '%.*s' has negative dimensions, or more than %d", QCNN_SPAN_TEXT(tensor->name),
+                         QCNN_MAX_RANK);
     return QCNN_OK;
 }
 
@@ -280,9 +280,8 @@ qcnn_status qcnn_onnx_parse(qcnn_span file, onnx_graph *graph, qcnn_error *error
     for (size_t i = 0; i < graph->n_nodes; i++)
         if (!is_default_domain(graph->nodes[i].domain))
             return qcnn_fail(error, QCNN_ERROR_UNSUPPORTED, "node '%.*s': operator %.*s of domain '%.*s' is not supported",
-                             (int)(graph->nodes[i].name.n & 0xff), (const char *)graph->nodes[i].name.data,
-                             (int)(graph->nodes[i].op.n & 0xff), (const char *)graph->nodes[i].op.data,
-                             (int)(graph->nodes[i].domain.n & 0xff), (const char *)graph->nodes[i].domain.data);
+                             QCNN_SPAN_TEXT(graph->nodes[i].name), QCNN_SPAN_TEXT(graph->nodes[i].op),
+                             QCNN_SPAN_TEXT(graph->nodes[i].domain));
     return QCNN_OK;
 }
 

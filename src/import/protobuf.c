@@ -7,7 +7,7 @@
 
 bool qcnn_span_is(qcnn_span span, const char *text)
 {
-    return span.n == strlen(text) && memcmp(span.data, text, span.n) == 0;
+    return span.n == strlen(text) && (span.n == 0 || memcmp(span.data, text, span.n) == 0);
 }
 
 bool qcnn_span_equal(qcnn_span a, qcnn_span b)

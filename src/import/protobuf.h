@@ -26,6 +26,8 @@ typedef struct qcnn_span {
 
 bool qcnn_span_is(qcnn_span span, const char *text);
 bool qcnn_span_equal(qcnn_span a, qcnn_span b);
+// For "%.*s" in messages: no more of a hostile name than a line can take.
+#define QCNN_SPAN_TEXT(span) (int)((span).n < 80 ? (span).n : 80), (const char *)((span).data ? (span).data : (const unsigned char *)"")
 
 enum { QCNN_PB_VARINT = 0, QCNN_PB_FIXED64 = 1, QCNN_PB_BYTES = 2, QCNN_PB_FIXED32 = 5 };
 

@@ -30,8 +30,8 @@ static void store_little(uint64_t word, unsigned char *bytes, size_t n)
 //      76   54   32   10   pairs, 16 bits apart
 //     7  6 5  4 3  2 1  0  one in each byte
 typedef struct bit_spread {
-    uint64_t low[3];  // bits that stay in a step
-    int shift[3];     // how far the others go
+    uint64_t low[3]; // bits that stay in a step
+    int shift[3];    // how far the others go
 } bit_spread;
 
 static bit_spread spread_of(int n_bits)

@@ -28,6 +28,9 @@ enum {
     QCNN_MAX_CLASSES = 1 << 15,
 };
 
+// Of one tensor: its float32 bytes, and every product of its dimensions, stay far from the end of 64 bits.
+#define QCNN_MAX_ELEMENTS ((uint64_t)1 << 40)
+
 // An assignment is packed in a file but takes a byte in memory. So that no file unfolds into much more than itself, those of
 // all tensors together may number at most 2 x file bytes + QCNN_FREE_ASSIGNMENTS.
 #define QCNN_FREE_ASSIGNMENTS ((uint64_t)8 << 20)
@@ -40,9 +43,9 @@ enum {
 #define QCNN_SECTION_CODEWORDS QCNN_FOURCC('C', 'O', 'D', 'E')
 #define QCNN_SECTION_ASSIGNMENTS QCNN_FOURCC('A', 'S', 'G', 'N')
 
-#define QCNN_FLAG_REQUIRED 1u     // a reader that does not know the section must refuse the file
+#define QCNN_FLAG_REQUIRED 1u // a reader that does not know the section must refuse the file
 #define QCNN_ENCODING_PLAIN 0u
-#define QCNN_NO_INDEX UINT32_MAX  // where an entry has no tensor, a value no constant, a node no such input
+#define QCNN_NO_INDEX UINT32_MAX // where an entry has no tensor, a value no constant, a node no such input
 
 enum { QCNN_STORAGE_FLOAT32 = 0, QCNN_STORAGE_CODEBOOK = 1 };
 enum { QCNN_CODEWORDS_FLOAT32 = 0 };
@@ -67,8 +70,8 @@ void qcnn_pack_bits(const uint8_t *numbers, size_t n, int n_bits, unsigned char 
 qcnn_status qcnn_read_graph(const unsigned char *bytes, size_t n_bytes, qcnn_model *model, qcnn_error *error);
 
 // The attributes of one operator; both directions follow one table. (container_attributes.c)
-uint16_t qcnn_op_number(qcnn_op op);                      // the operator's number in files; 0 when it has none
-bool qcnn_op_from_number(uint16_t number, qcnn_op *op);   // false: unknown
+uint16_t qcnn_op_number(qcnn_op op);                    // the operator's number in files; 0 when it has none
+bool qcnn_op_from_number(uint16_t number, qcnn_op *op); // false: unknown
 // NULL, or what is wrong with them.
 const char *qcnn_read_attributes(qcnn_cursor *cursor, qcnn_op op, qcnn_attributes *attributes);
 void qcnn_write_attributes(qcnn_buffer *buffer, qcnn_op op, const qcnn_attributes *attributes);

@@ -49,9 +49,13 @@ static int add_node(qcnn_model *model, qcnn_op op, const char *name, int x, int 
 
 static int add_conv(qcnn_model *model, const char *name, int x, int w, int groups)
 {
-    const qcnn_attributes attributes = {
-        .n_spatial = 2, .kernel = { 3, 3 }, .stride = { 1, 1 }, .dilation = { 1, 1 }, .window_begin = { 1, 1 }, .window_end = { 1, 1 }, .groups = groups
-    };
+    const qcnn_attributes attributes = { .n_spatial = 2,
+                                         .kernel = { 3, 3 },
+                                         .stride = { 1, 1 },
+                                         .dilation = { 1, 1 },
+                                         .window_begin = { 1, 1 },
+                                         .window_end = { 1, 1 },
+                                         .groups = groups };
     return add_node(model, QCNN_OP_CONV, name, x, w, &attributes);
 }
 
@@ -304,7 +308,7 @@ static void test_every_allocation_may_fail(void **state)
     failing f = { .fail_at = -1 };
     qcnn_set_allocator(&(qcnn_allocator){ failing_allocate, failing_release, &f });
     qcnn_compress_options options = qcnn_compress_options_default();
-    options.settings = "conv1=dense,conv2=16/4,fc1=64/2,fc2=50/2,last=5/2"; // quick ones
+    options.settings = "conv1=dense,conv2=32/2,fc1=dense,fc2=50/2,last=5/2"; // quick ones
     qcnn_model_free(compress(original, &options));
     const long n_allocations = f.n;
     assert_int_equal(f.live, 0);

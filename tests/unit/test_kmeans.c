@@ -103,7 +103,8 @@ static void test_brute_force(void **state)
 static void test_result_is_consistent(void **state)
 {
     (void)state;
-    static const int sizes[][3] = { { 1, 1, 1 }, { 15, 3, 4 }, { 16, 8, 16 }, { 17, 5, 2 }, { 500, 8, 128 }, { 1000, 1, 16 }, { 700, 13, 256 } };
+    static const int sizes[][3] = { { 1, 1, 1 },     { 15, 3, 4 },    { 16, 8, 16 },   { 17, 5, 2 },
+                                    { 500, 8, 128 }, { 1000, 1, 16 }, { 700, 13, 256 } };
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
         qcnn_kmeans *problem = random_problem(sizes[s][0], sizes[s][1], sizes[s][2], s);
         qcnn_kmeans_run(problem, s, 2);

@@ -76,7 +76,8 @@ static void test_exact_when_k_reaches_the_columns(void **state)
     (void)state;
     static const int cases[][6] = {
         // c_out, c_in, taps, groups, per group, C'
-        { 10, 7, 1, 1, 0, 3 }, { 6, 5, 4, 1, 0, 2 }, { 8, 5, 3, 2, 0, 4 }, { 8, 5, 3, 2, 1, 4 }, { 12, 3, 9, 4, 1, 3 }, { 1, 1, 1, 1, 0, 1 },
+        { 10, 7, 1, 1, 0, 3 }, { 6, 5, 4, 1, 0, 2 },  { 8, 5, 3, 2, 0, 4 },
+        { 8, 5, 3, 2, 1, 4 },  { 12, 3, 9, 4, 1, 3 }, { 1, 1, 1, 1, 0, 1 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const int *c = cases[i];

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// Max and average pools. Each output row is made in two steps: the input rows under it are combined into one row, element
+// by element, and that row is combined along its width.
+
+#include <math.h>
+
+#include "engine/layers.h"
+
+typedef struct pool_job {
+    const qcnn_step *step;
+    qcnn_window window;
+    void (*combine)(float *y, const float *x, size_t n, size_t stride);
+    float start; // what nothing combines to
+} pool_job;
+
+static void pool_plan(qcnn_step *step)
+{
+    const qcnn_shape *x = &step->inputs[0].shape;
+    step->worker_bytes = qcnn_plan_bytes((uint64_t)x->dims[x->rank - 1], sizeof(float), 1);
+}
+
+static void fill(float *y, int64_t n, float value)
+{
+    for (int64_t j = 0; j < n; j++)
+        y[j] = value;
+}
+
+// How many taps an average at `position` divides by, along one dimension.
+static double taps_counted(const qcnn_window *w, int i, int64_t position, bool include_padding)
+{
+    int64_t first, last;
+    qcnn_window_taps(w, i, position, &first, &last);
+    if (!include_padding)
+        return last > first ? (double)(last - first) : 0;
+    const int64_t room = w->in[i] + w->end[i] + w->begin[i] - position * w->stride[i]; // up to the end of the padding
+    const int64_t taps = (room + w->dilation[i] - 1) / w->dilation[i];
+    return (double)(taps < w->kernel[i] ? taps : w->kernel[i]);
+}
+
+// row[x] = what the window's taps above and below combine to at input column x.
+static void combine_rows(const pool_job *job, const float *plane, int64_t out_z, int64_t out_y, float *row)
+{
+    const qcnn_window *w = &job->window;
+    int64_t z, last_z, first_y, last_y;
+    fill(row, w->in[2], job->start);
+    qcnn_window_taps(w, 0, out_z, &z, &last_z);
+    qcnn_window_taps(w, 1, out_y, &first_y, &last_y);
+    for (; z < last_z; z++)
+        for (int64_t y = first_y; y < last_y; y++) {
+            const int64_t in_z = out_z * w->stride[0] - w->begin[0] + z * w->dilation[0];
+            const int64_t in_y = out_y * w->stride[1] - w->begin[1] + y * w->dilation[1];
+            job->combine(row, plane + (in_z * w->in[1] + in_y) * w->in[2], (size_t)w->in[2], 1);
+        }
+}
+
+// y[j] = what the taps of window j combine to along `row`.
+static void combine_columns(const pool_job *job, const float *row, float *y)
+{
+    const qcnn_window *w = &job->window;
+    const int64_t stride = w->stride[2];
+    fill(y, w->out[2], job->start);
+    for (int64_t t = 0; t < w->kernel[2]; t++) {
+        const int64_t start = t * w->dilation[2] - w->begin[2]; // input column under tap t of window 0
+        const int64_t first = start < 0 ? (-start + stride - 1) / stride : 0;
+        int64_t last = start < w->in[2] ? (w->in[2] - 1 - start) / stride + 1 : 0;
+        if (last > w->out[2])
+            last = w->out[2];
+        if (first < last)
+            job->combine(y + first, row + start + first * stride, (size_t)(last - first), (size_t)stride);
+    }
+}
+
+static void divide_by_counts(const pool_job *job, int64_t out_z, int64_t out_y, float *y)
+{
+    const qcnn_window *w = &job->window;
+    const bool include = job->step->node->attributes.count_include_pad != 0;
+    const double above = taps_counted(w, 0, out_z, include) * taps_counted(w, 1, out_y, include);
+    for (int64_t x = 0; x < w->out[2]; x++) {
+        const double n = above * taps_counted(w, 2, x, include);
+        y[x] = n > 0 ? y[x] / (float)n : 0; // 0: dilated past all of the input
+    }
+}
+
+// Planes begin..end-1 of all images and channels.
+static void run_pool_planes(void *argument, int64_t begin, int64_t end, int worker)
+{
+    const pool_job *job = argument;
+    const qcnn_window *w = &job->window;
+    const bool average = job->step->node->op == QCNN_OP_AVERAGE_POOL;
+    float *row = (float *)(void *)(job->step->worker + (size_t)worker * job->step->worker_bytes);
+    for (int64_t i = begin; i < end; i++) {
+        const float *plane = job->step->inputs[0].data + i * w->in_elements;
+        float *y = job->step->output + i * w->out_elements;
+        for (int64_t out_z = 0; out_z < w->out[0]; out_z++)
+            for (int64_t out_y = 0; out_y < w->out[1]; out_y++, y += w->out[2]) {
+                combine_rows(job, plane, out_z, out_y, row);
+                combine_columns(job, row, y);
+                if (average)
+                    divide_by_counts(job, out_z, out_y, y);
+            }
+    }
+}
+
+static void pool_run(const qcnn_step *step, const qcnn_parallel *parallel)
+{
+    const qcnn_shape *x = &step->inputs[0].shape;
+    pool_job job = { step, qcnn_window_of(&step->node->attributes, x, &step->output_shape), step->kernels->maximum, -INFINITY };
+    if (step->node->op == QCNN_OP_AVERAGE_POOL) {
+        job.combine = step->kernels->accumulate;
+        job.start = 0;
+    }
+    qcnn_for_range(parallel, x->dims[0] * x->dims[1], 1, run_pool_planes, &job);
+}
+
+const qcnn_layer_type qcnn_layer_max_pool = { pool_plan, pool_run };
+const qcnn_layer_type qcnn_layer_average_pool = { pool_plan, pool_run };

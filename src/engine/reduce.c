@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// Means and maxima over any set of dimensions.
+
+#include "engine/layers.h"
+
+// Loops over the kept and over the reduced dimensions, innermost first, neighbours merged.
+typedef struct reduce_loops {
+    int rank;
+    int64_t n, dims[QCNN_MAX_RANK], strides[QCNN_MAX_RANK];
+} reduce_loops;
+
+typedef struct reduce_job {
+    const qcnn_step *step;
+    reduce_loops kept, reduced;
+} reduce_job;
+
+static void add_dimension(reduce_loops *loops, int64_t dim, int64_t stride)
+{
+    const int last = loops->rank - 1;
+    if (dim == 1)
+        return;
+    loops->n *= dim;
+    if (last >= 0 && stride == loops->strides[last] * loops->dims[last]) {
+        loops->dims[last] *= dim;
+        return;
+    }
+    loops->dims[loops->rank] = dim;
+    loops->strides[loops->rank++] = stride;
+}
+
+static int64_t loop_offset(const reduce_loops *loops, int first, int64_t index)
+{
+    int64_t offset = 0;
+    for (int d = first; d < loops->rank; index /= loops->dims[d], d++)
+        offset += index % loops->dims[d] * loops->strides[d];
+    return offset;
+}
+
+static void run_reduce_range(void *argument, int64_t begin, int64_t end, int worker)
+{
+    (void)worker;
+    const reduce_job *job = argument;
+    const reduce_loops *reduced = &job->reduced;
+    const bool mean = job->step->node->op == QCNN_OP_REDUCE_MEAN;
+    const int64_t inner = reduced->rank ? reduced->dims[0] : 1, stride = reduced->rank ? reduced->strides[0] : 0;
+    for (int64_t i = begin; i < end; i++) {
+        const float *x = job->step->inputs[0].data + loop_offset(&job->kept, 0, i);
+        double sum = 0;
+        float largest = x[0];
+        for (int64_t r = 0; r < reduced->n / inner; r++) {
+            const float *row = x + loop_offset(reduced, 1, r);
+            for (int64_t j = 0; mean && j < inner; j++)
+                sum += row[j * stride];
+            for (int64_t j = 0; !mean && j < inner; j++)
+                largest = row[j * stride] > largest ? row[j * stride] : largest;
+        }
+        job->step->output[i] = mean ? (float)(sum / (double)reduced->n) : largest;
+    }
+}
+
+static void reduce_run(const qcnn_step *step, const qcnn_parallel *parallel)
+{
+    const qcnn_shape *x = &step->inputs[0].shape;
+    reduce_job job = { .step = step, .kept.n = 1, .reduced.n = 1 };
+    int64_t stride = 1;
+    for (int i = x->rank - 1; i >= 0; stride *= x->dims[i], i--)
+        add_dimension(step->node->attributes.axes[i] ? &job.reduced : &job.kept, x->dims[i], stride);
+    enum { ELEMENTS = 16384 };
+    qcnn_for_range(parallel, job.kept.n, ELEMENTS / job.reduced.n + 1, run_reduce_range, &job);
+}
+
+const qcnn_layer_type qcnn_layer_reduce = { NULL, reduce_run };

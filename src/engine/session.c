@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sessions: all shapes, buffers and scratch of a run are fixed when the session is made; a run binds the caller's tensors
+// and walks the steps.
+//
+// Everything the engine (base, model, kernels, engine) wants from its platform, beyond reading a file:
+//   libc: aligned_alloc and free (or the caller's allocator), memcpy, memset, memcmp, strcmp, strlen, snprintf, vsnprintf
+//   libm: expf, expm1f, logf, powf, sqrtf, tanhf, fabsf
+//
+// Where a value lives: constants in the model, graph inputs in the caller's buffers, the first value behind each graph
+// output in the caller's buffer for it, everything else in one arena. A view shares the memory of what it views. What a
+// graph output names but does not own (a graph input, a constant, the memory of another output) is copied after the run.
+
+#include <string.h>
+
+#include "base/checked.h"
+#include "engine/layers.h"
+#include "engine/memory_plan.h"
+
+// A pointer to refresh at the start of a run, because it points into a buffer of the caller's.
+typedef struct binding {
+    const float **slot;
+    bool to_output; // outputs[port], else inputs[port]
+    int port;
+} binding;
+
+typedef struct output_port {
+    qcnn_step *writer;       // writes the caller's buffer itself; or NULL:
+    const float *copy_from;  // copied when the run is over
+    size_t bytes;
+} output_port;
+
+struct qcnn_session {
+    const qcnn_model *model;
+    qcnn_parallel parallel; // n_workers 1: none
+    double (*clock_ms)(void);
+    qcnn_shape *shapes;     // of all values
+    qcnn_step *steps;       // of all nodes; a view's has no output
+    qcnn_operand *operands; // of all steps
+    binding *bindings;
+    size_t n_bindings;
+    output_port *outputs;
+    unsigned char *arena;
+    size_t arena_bytes;
+};
+
+// What planning knows about a value.
+typedef struct value_plan {
+    int root;     // the value whose memory it uses: itself, unless it is a view
+    int input;    // graph input that provides the root, or -1
+    int output;   // graph output in whose buffer the root lives, or -1
+    int producer; // node that writes the root, or -1
+    int last_use; // of the root: the last node that reads it
+    int buffer;   // of the root, or -1
+} value_plan;
+
+typedef struct session_plan {
+    value_plan *values;
+    qcnn_buffer *buffers; // up to three of each node: output, shared scratch, workers' scratch
+    int *shared_buffer, *worker_buffer; // of each node, or -1
+    size_t n_buffers;
+} session_plan;
+
+// ---- options and shapes ---------------------------------------------------------------------------------------------
+
+qcnn_session_options qcnn_session_options_default(void)
+{
+    return (qcnn_session_options){ .size = sizeof(qcnn_session_options), .batch = 1 };
+}
+
+// The caller's structure may be of an older, shorter version.
+static qcnn_session_options complete_options(const qcnn_session_options *options)
+{
+    qcnn_session_options complete = qcnn_session_options_default();
+    if (options)
+        memcpy(&complete, options, options->size < sizeof complete ? options->size : sizeof complete);
+    complete.size = sizeof complete;
+    return complete;
+}
+
+static qcnn_status input_shapes(const qcnn_model *model, const qcnn_session_options *options, qcnn_shape *shapes, qcnn_error *error)
+{
+    if (!options->input_shapes && options->batch < 1)
+        return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "a batch of %d images: give 1 or more", options->batch);
+    for (size_t i = 0; i < model->n_inputs; i++) {
+        shapes[i] = options->input_shapes ? options->input_shapes[i] : model->values[model->inputs[i]].shape;
+        if (shapes[i].rank < 0 || shapes[i].rank > QCNN_MAX_RANK)
+            return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "the shape of input %zu has %d dimensions: give 0 to %d", i, shapes[i].rank, QCNN_MAX_RANK);
+        if (!options->input_shapes && shapes[i].rank > 0 &&
+            __builtin_mul_overflow(shapes[i].dims[0], (int64_t)options->batch, &shapes[i].dims[0]))
+            return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "a batch of %d images is too large", options->batch);
+        for (int d = 0; d < shapes[i].rank; d++)
+            if (shapes[i].dims[d] < 1)
+                return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "the shape of input %zu has a dimension below 1", i);
+        if (qcnn_shape_elements(&shapes[i]) > SIZE_MAX / 2 / sizeof(float))
+            return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "the shape of input %zu has more elements than memory can hold", i);
+    }
+    return QCNN_OK;
+}
+
+static qcnn_status find_shapes(qcnn_session *session, const qcnn_session_options *options, qcnn_error *error)
+{
+    const qcnn_model *model = session->model;
+    qcnn_shape *inputs = qcnn_allocate(model->n_inputs, sizeof *inputs);
+    if (!inputs)
+        return qcnn_fail_memory(error, model->n_inputs * sizeof *inputs);
+    qcnn_status status = input_shapes(model, options, inputs, error);
+    if (status == QCNN_OK)
+        status = qcnn_infer_shapes(model, inputs, session->shapes, error);
+    qcnn_release(inputs);
+    if (status != QCNN_ERROR_FORMAT)
+        return status;
+    if (error) // the model is fine, the shapes asked for are not
+        error->status = QCNN_ERROR_ARGUMENT;
+    return QCNN_ERROR_ARGUMENT;
+}
+
+// ---- planning -------------------------------------------------------------------------------------------------------
+
+static bool is_view_node(const qcnn_session *session, const qcnn_node *node)
+{
+    return qcnn_is_view(node, &session->shapes[node->inputs[0]], &session->shapes[node->output]);
+}
+
+// Who provides, writes and last reads each value's memory.
+static void trace_values(const qcnn_session *session, session_plan *plan)
+{
+    const qcnn_model *model = session->model;
+    value_plan *values = plan->values;
+    for (size_t i = 0; i < model->n_values; i++)
+        values[i] = (value_plan){ .root = (int)i, .input = -1, .output = -1, .producer = -1, .last_use = -1, .buffer = -1 };
+    for (size_t i = 0; i < model->n_inputs; i++)
+        values[model->inputs[i]].input = (int)i;
+    for (size_t n = 0; n < model->n_nodes; n++) {
+        const qcnn_node *node = &model->nodes[n];
+        for (int i = 0; i < node->n_inputs; i++)
+            if (node->inputs[i] >= 0)
+                values[values[node->inputs[i]].root].last_use = (int)n;
+        if (is_view_node(session, node))
+            values[node->output].root = values[node->inputs[0]].root;
+        else
+            values[node->output].producer = values[node->output].last_use = (int)n;
+    }
+    for (size_t i = 0; i < model->n_outputs; i++) {
+        value_plan *root = &values[values[model->outputs[i]].root];
+        if (root->producer >= 0 && root->output < 0)
+            root->output = (int)i;
+    }
+}
+
+static int add_buffer(session_plan *plan, uint64_t bytes, int first, int last)
+{
+    if (bytes == 0)
+        return -1;
+    plan->buffers[plan->n_buffers] = (qcnn_buffer){ .bytes = bytes, .first = first, .last = last };
+    return (int)plan->n_buffers++;
+}
+
+// Lets every step say what scratch it needs, and lists the buffers of the arena.
+static qcnn_status list_buffers(qcnn_session *session, session_plan *plan, qcnn_error *error)
+{
+    const qcnn_model *model = session->model;
+    for (size_t n = 0; n < model->n_nodes; n++) {
+        qcnn_step *step = &session->steps[n];
+        const int now = (int)n;
+        plan->shared_buffer[n] = plan->worker_buffer[n] = -1;
+        if (is_view_node(session, step->node))
+            continue;
+        const qcnn_layer_type *layer = qcnn_layer_of(step->node);
+        if (layer->plan)
+            layer->plan(step);
+        uint64_t all_workers;
+        if (!qcnn_round_up(step->worker_bytes, 64, &all_workers) || all_workers > SIZE_MAX)
+            return qcnn_fail_memory(error, SIZE_MAX);
+        step->worker_bytes = (size_t)all_workers;
+        if (!qcnn_multiply(all_workers, (uint64_t)session->parallel.n_workers, &all_workers))
+            return qcnn_fail_memory(error, SIZE_MAX);
+        plan->shared_buffer[n] = add_buffer(plan, step->shared_bytes, now, now);
+        plan->worker_buffer[n] = add_buffer(plan, all_workers, now, now);
+        value_plan *output = &plan->values[step->node->output];
+        uint64_t bytes;
+        if (!qcnn_multiply(qcnn_shape_elements(&step->output_shape), sizeof(float), &bytes))
+            return qcnn_fail_memory(error, SIZE_MAX);
+        if (output->output < 0)
+            output->buffer = add_buffer(plan, bytes, now, output->last_use);
+    }
+    return QCNN_OK;
+}
+
+static void *arena_place(const qcnn_session *session, const session_plan *plan, int buffer)
+{
+    return buffer < 0 ? NULL : session->arena + plan->buffers[buffer].offset;
+}
+
+// Points *slot to a value's floats, now or (where the caller brings them) at every run.
+static void attach_value(qcnn_session *session, const session_plan *plan, int value, const float **slot)
+{
+    const value_plan *root = &plan->values[plan->values[value].root];
+    const int tensor = session->model->values[plan->values[value].root].tensor;
+    if (tensor >= 0)
+        *slot = session->model->tensors[tensor].data;
+    else if (root->input >= 0)
+        session->bindings[session->n_bindings++] = (binding){ slot, false, root->input };
+    else if (root->output >= 0)
+        session->bindings[session->n_bindings++] = (binding){ slot, true, root->output };
+    else
+        *slot = arena_place(session, plan, root->buffer);
+}
+
+static void attach_all(qcnn_session *session, const session_plan *plan)
+{
+    const qcnn_model *model = session->model;
+    for (size_t n = 0; n < model->n_nodes; n++) {
+        qcnn_step *step = &session->steps[n];
+        const qcnn_node *node = step->node;
+        for (int i = 0; i < node->n_inputs; i++)
+            if (node->inputs[i] >= 0)
+                attach_value(session, plan, node->inputs[i], &step->inputs[i].data);
+        if (node->decoded)
+            step->inputs[1].data = node->decoded;
+        step->output = arena_place(session, plan, plan->values[node->output].buffer);
+        step->shared = arena_place(session, plan, plan->shared_buffer[n]);
+        step->worker = arena_place(session, plan, plan->worker_buffer[n]);
+    }
+    for (size_t i = 0; i < model->n_outputs; i++) {
+        const int value = model->outputs[i];
+        const value_plan *root = &plan->values[plan->values[value].root];
+        output_port *port = &session->outputs[i];
+        port->bytes = (size_t)qcnn_shape_elements(&session->shapes[value]) * sizeof(float);
+        if (root->output == (int)i)
+            port->writer = &session->steps[root->producer];
+        else
+            attach_value(session, plan, value, &port->copy_from);
+    }
+}
+
+static void init_steps(qcnn_session *session)
+{
+    const qcnn_model *model = session->model;
+    qcnn_operand *operands = session->operands;
+    for (size_t n = 0; n < model->n_nodes; n++) {
+        const qcnn_node *node = &model->nodes[n];
+        session->steps[n] = (qcnn_step){ .node = node, .model = model, .kernels = model->kernels, .inputs = operands };
+        session->steps[n].output_shape = session->shapes[node->output];
+        for (int i = 0; i < node->n_inputs; i++, operands++)
+            if (node->inputs[i] >= 0)
+                operands->shape = session->shapes[node->inputs[i]];
+    }
+}
+
+static qcnn_status plan_session(qcnn_session *session, session_plan *plan, qcnn_error *error)
+{
+    const size_t n_nodes = session->model->n_nodes, n_values = session->model->n_values;
+    plan->values = qcnn_allocate(n_values, sizeof *plan->values);
+    plan->buffers = qcnn_allocate(n_nodes, 3 * sizeof *plan->buffers);
+    plan->shared_buffer = qcnn_allocate(n_nodes, sizeof(int));
+    plan->worker_buffer = qcnn_allocate(n_nodes, sizeof(int));
+    if (!plan->values || !plan->buffers || !plan->shared_buffer || !plan->worker_buffer)
+        return qcnn_fail_memory(error, n_values * sizeof *plan->values);
+    init_steps(session);
+    trace_values(session, plan);
+    QCNN_TRY(list_buffers(session, plan, error));
+    uint64_t total;
+    QCNN_TRY(qcnn_plan_memory(plan->buffers, plan->n_buffers, &total, error));
+    session->arena = total <= SIZE_MAX ? qcnn_allocate((size_t)total, 1) : NULL;
+    if (!session->arena)
+        return qcnn_fail_memory(error, (size_t)total);
+    session->arena_bytes = (size_t)total;
+    attach_all(session, plan);
+    return QCNN_OK;
+}
+
+// ---- the life of a session ------------------------------------------------------------------------------------------
+
+static qcnn_status build_session(qcnn_session *session, const qcnn_session_options *options, qcnn_error *error)
+{
+    const qcnn_model *model = session->model;
+    size_t n_operands = 0;
+    for (size_t n = 0; n < model->n_nodes; n++)
+        n_operands += (size_t)model->nodes[n].n_inputs;
+    session->shapes = qcnn_allocate_zeroed(model->n_values, sizeof *session->shapes);
+    session->steps = qcnn_allocate_zeroed(model->n_nodes, sizeof *session->steps);
+    session->operands = qcnn_allocate_zeroed(n_operands, sizeof *session->operands);
+    session->bindings = qcnn_allocate_zeroed(n_operands + model->n_outputs, sizeof *session->bindings);
+    session->outputs = qcnn_allocate_zeroed(model->n_outputs, sizeof *session->outputs);
+    if (!session->shapes || !session->steps || !session->operands || !session->bindings || !session->outputs)
+        return qcnn_fail_memory(error, model->n_values * sizeof *session->shapes + model->n_nodes * sizeof *session->steps);
+    session->parallel.n_workers = 1;
+    if (options->parallel && options->parallel->n_workers > 1)
+        session->parallel = *options->parallel;
+    session->clock_ms = options->clock_ms;
+    QCNN_TRY(find_shapes(session, options, error));
+
+    session_plan plan = { 0 };
+    const qcnn_status status = plan_session(session, &plan, error);
+    qcnn_release(plan.values);
+    qcnn_release(plan.buffers);
+    qcnn_release(plan.shared_buffer);
+    qcnn_release(plan.worker_buffer);
+    return status;
+}
+
+qcnn_status qcnn_session_create(const qcnn_model *model, const qcnn_session_options *options, qcnn_session **session, qcnn_error *error)
+{
+    if (!session)
+        return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "no place to put the session");
+    *session = NULL;
+    if (!model || !model->kernels)
+        return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "the model is %s", model ? "not prepared to run" : "NULL");
+    qcnn_session *made = qcnn_allocate_zeroed(1, sizeof *made);
+    if (!made)
+        return qcnn_fail_memory(error, sizeof *made);
+    made->model = model;
+    const qcnn_session_options complete = complete_options(options);
+    const qcnn_status status = build_session(made, &complete, error);
+    if (status != QCNN_OK) {
+        qcnn_session_free(made);
+        return status;
+    }
+    *session = made;
+    return QCNN_OK;
+}
+
+void qcnn_session_free(qcnn_session *session)
+{
+    if (!session)
+        return;
+    qcnn_release(session->shapes);
+    qcnn_release(session->steps);
+    qcnn_release(session->operands);
+    qcnn_release(session->bindings);
+    qcnn_release(session->outputs);
+    qcnn_release(session->arena);
+    qcnn_release(session);
+}
+
+void qcnn_run(qcnn_session *session, const float *const *inputs, float *const *outputs)
+{
+    const qcnn_model *model = session->model;
+    for (size_t i = 0; i < session->n_bindings; i++) {
+        const binding *bind = &session->bindings[i];
+        *bind->slot = bind->to_output ? outputs[bind->port] : inputs[bind->port];
+    }
+    for (size_t i = 0; i < model->n_outputs; i++)
+        if (session->outputs[i].writer)
+            session->outputs[i].writer->output = outputs[i];
+    double before = session->clock_ms ? session->clock_ms() : 0;
+    for (size_t n = 0; n < model->n_nodes; n++) {
+        qcnn_step *step = &session->steps[n];
+        if (step->output) // a view's is NULL
+            qcnn_layer_of(step->node)->run(step, &session->parallel);
+        if (session->clock_ms) {
+            const double now = session->clock_ms();
+            step->milliseconds = now - before;
+            before = now;
+        }
+    }
+    for (size_t i = 0; i < model->n_outputs; i++)
+        if (!session->outputs[i].writer)
+            memcpy(outputs[i], session->outputs[i].copy_from, session->outputs[i].bytes);
+}
+
+// ---- questions ------------------------------------------------------------------------------------------------------
+
+qcnn_shape qcnn_session_input_shape(const qcnn_session *session, int index)
+{
+    const qcnn_model *model = session->model;
+    return index >= 0 && (size_t)index < model->n_inputs ? session->shapes[model->inputs[index]] : (qcnn_shape){ 0 };
+}
+
+qcnn_shape qcnn_session_output_shape(const qcnn_session *session, int index)
+{
+    const qcnn_model *model = session->model;
+    return index >= 0 && (size_t)index < model->n_outputs ? session->shapes[model->outputs[index]] : (qcnn_shape){ 0 };
+}
+
+size_t qcnn_session_bytes(const qcnn_session *session)
+{
+    return session->arena_bytes;
+}
+
+double qcnn_session_layer_ms(const qcnn_session *session, int index)
+{
+    return index >= 0 && (size_t)index < session->model->n_nodes ? session->steps[index].milliseconds : 0;
+}

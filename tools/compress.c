@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+// qcnn compress: a trained network in, a .qcnn file out.
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "layers.h"
+#include "progress.h"
+#include "report.h"
+#include "table.h"
+
+typedef struct compress_request {
+    const char *model_path, *output, *calibration, *report;
+    cli_model_options model;
+    const char *preset, *settings, *correction;
+    uint64_t seed;
+    int threads;
+    bool json;
+} compress_request;
+
+// What the run took.
+typedef struct compress_effort {
+    double seconds;
+    uint64_t peak_rss_bytes;
+    int threads;
+} compress_effort;
+
+// ---- the work -------------------------------------------------------------------------------------------------------
+
+static int compress_model(const compress_request *request, const qcnn_model *original, const qcnn_pool *pool, cli_progress *progress,
+                          qcnn_model **compressed)
+{
+    qcnn_compress_options options = qcnn_compress_options_default();
+    options.preset = request->preset;
+    options.settings = request->settings;
+    options.seed = request->seed;
+    options.parallel = qcnn_pool_hook(pool);
+    options.progress = &progress->hook;
+    qcnn_error error;
+    const qcnn_status failed = qcnn_compress(original, &options, compressed, &error);
+    cli_progress_end(progress);
+    const int stopped = cli_progress_stopped();
+    if (stopped) { // also when the signal came too late for the hook: nothing has been written yet
+        cli_fail("%s: stopped by a signal; nothing was written", request->output);
+        return stopped;
+    }
+    return failed ? cli_fail("%s: %s", request->model_path, error.message) : CLI_DONE;
+}
+
+// Reads the written file back: the figures are those of the file, and a file that does not load is noticed here.
+static qcnn_model *read_back(const compress_request *request)
+{
+    qcnn_model *model;
+    qcnn_error error;
+    if (qcnn_model_open(request->output, NULL, &model, &error))
+        cli_fail("%s: what was written does not load: %s", request->output, error.message);
+    return model;
+}
+
+static int print_result(const compress_request *request, const qcnn_model *written, const cli_totals *totals, const compress_effort *effort)
+{
+    if (request->json) {
+        cJSON *root = cli_json_object();
+        cli_model_json(written, totals, root);
+        cli_json_number(root, "seconds", effort->seconds);
+        cli_json_number(root, "peak_rss_bytes", (double)effort->peak_rss_bytes);
+        cli_json_number(root, "threads", effort->threads);
+        return cli_json_print(root);
+    }
+    cli_text duration, peak;
+    cli_model_print(written, totals, false);
+    printf("  in %s on %d thread%s, peak memory %s\n", cli_duration_text(effort->seconds, duration), effort->threads,
+           effort->threads == 1 ? "" : "s", cli_bytes_text((double)effort->peak_rss_bytes, peak));
+    return cli_finish();
+}
+
+static int write_report(const compress_request *request, const qcnn_model *original, const qcnn_model *written, const cli_totals *totals,
+                        const compress_effort *effort)
+{
+    const cli_report report = {
+        .original_path = request->model_path,
+        .compressed_path = request->output,
+        .original = original,
+        .compressed = written,
+        .totals = totals,
+        .preset = request->preset,
+        .settings = request->settings,
+        .seed = request->seed,
+        .peak_rss_bytes = effort->peak_rss_bytes,
+        .threads = effort->threads,
+        .seconds = effort->seconds,
+    };
+    return cli_report_write(&report, request->report);
+}
+
+static int compress_and_save(const compress_request *request, const qcnn_model *original, const qcnn_pool *pool, cli_progress *progress,
+                             double start_ms)
+{
+    qcnn_model *compressed;
+    const int status = compress_model(request, original, pool, progress, &compressed);
+    if (status != CLI_DONE)
+        return status;
+    qcnn_error error;
+    const qcnn_status failed = qcnn_save(compressed, request->output, &error);
+    qcnn_model_free(compressed);
+    if (failed)
+        return cli_fail_with(&error);
+    const compress_effort effort = { 1e-3 * (cli_clock_ms() - start_ms), cli_peak_rss_bytes(), cli_pool_threads(pool) };
+
+    qcnn_model *written = read_back(request);
+    if (!written)
+        return CLI_FAILED;
+    const cli_totals totals = cli_model_totals(written, cli_model_file_bytes(request->output));
+    int result = request->report ? write_report(request, original, written, &totals, &effort) : CLI_DONE;
+    const int printed = print_result(request, written, &totals, &effort);
+    qcnn_model_free(written);
+    return result == CLI_DONE ? printed : result;
+}
+
+// ---- the request ----------------------------------------------------------------------------------------------------
+
+// What can be said about the request before long work begins.
+static int check_request(const compress_request *request)
+{
+    if (!cli_can_write(request->output, request->model_path) || (request->report && !cli_can_write(request->report, request->model_path)))
+        return CLI_FAILED;
+    if (request->report && strcmp(request->report, request->output) == 0)
+        return cli_fail("%s: it cannot be both the model and the report; name two files", request->output);
+    if (!request->calibration)
+        return CLI_DONE;
+    qcnn_dataset *dataset;
+    qcnn_error error;
+    if (qcnn_dataset_open(request->calibration, &dataset, &error))
+        return cli_fail_with(&error);
+    qcnn_dataset_free(dataset);
+    cli_note("%s: not used, since --correction none needs no calibration images", request->calibration);
+    return CLI_DONE;
+}
+
+static int run_request(const compress_request *request)
+{
+    const double start_ms = cli_clock_ms();
+    cli_progress progress;
+    cli_progress_begin(&progress); // from here on a signal ends the work in good order
+    if (check_request(request))
+        return CLI_FAILED;
+    qcnn_model *original = cli_model_open(request->model_path, &request->model);
+    if (!original)
+        return CLI_FAILED;
+    qcnn_pool *pool;
+    int status = cli_pool_open(request->threads, &pool);
+    if (status == CLI_DONE)
+        status = compress_and_save(request, original, pool, &progress, start_ms);
+    qcnn_pool_free(pool);
+    qcnn_model_free(original);
+    return status;
+}
+
+static int run_compress(const cli_command *command, int argc, char **argv)
+{
+    static const char *const presets[] = { "q-cnn", NULL }, *const corrections[] = { "none", "layer", "network", NULL };
+    compress_request request = { .preset = "q-cnn", .correction = "none", .seed = 1 };
+    bool by_preset = false, by_ratio = false, by_drop = false, refine = false;
+    double ratio = 0, drop = 0, minutes = 0;
+    const cli_option options[] = {
+        { .name = "--output", .letter = 'o', .value = "OUT.qcnn", .text = &request.output, .help = "the file to write" },
+        { .name = "--preset",
+          .value = "NAME",
+          .text = &request.preset,
+          .choices = presets,
+          .given = &by_preset,
+          .help = "q-cnn: the paper's settings (the default)" },
+        { .name = "--set",
+          .value = "LAYER=C/K,...",
+          .text = &request.settings,
+          .help = "C inputs a codeword and K codewords, or 'dense', for layers by name" },
+        { .name = "--calib", .value = "DATASET", .text = &request.calibration, .help = "images to calibrate on (for --correction)" },
+        CLI_OPTION_PREPROCESS(&request.model.preprocess),
+        CLI_OPTION_CLASSES(&request.model.classes),
+        { .name = "--correction",
+          .value = "KIND",
+          .text = &request.correction,
+          .choices = corrections,
+          .help = "none (the default); layer and network: not in this version" },
+        { .name = "--ratio",
+          .value = "R",
+          .real = &ratio,
+          .minimum = 1,
+          .maximum = 1000,
+          .given = &by_ratio,
+          .help = "not in this version" },
+        { .name = "--max-drop", .value = "POINTS", .real = &drop, .maximum = 100, .given = &by_drop, .help = "not in this version" },
+        { .name = "--refine",
+          .value = "MINUTES",
+          .real = &minutes,
+          .maximum = 100000,
+          .given = &refine,
+          .optional = true,
+          .help = "not in this version" },
+        { .name = "--seed", .value = "S", .number = &request.seed, .help = "of all random choices: one seed, one result (default: 1)" },
+        CLI_OPTION_THREADS(&request.threads, "0"),
+        { .name = "--report", .value = "FILE.html", .text = &request.report, .help = "also write a report: one HTML file with pictures" },
+        CLI_OPTION_JSON(&request.json),
+        { 0 },
+    };
+    int n_operands;
+    const int status = cli_parse(command, options, argc, argv, &n_operands);
+    if (status != CLI_GO_ON)
+        return status;
+    if (by_preset + by_ratio + by_drop > 1)
+        return cli_usage(command, "--preset, --ratio and --max-drop exclude each other");
+    if (by_ratio || by_drop || refine)
+        return cli_usage(command, "%s is not available in this version", by_ratio ? "--ratio" : by_drop ? "--max-drop" : "--refine");
+    if (strcmp(request.correction, "none") != 0)
+        return cli_usage(command, "--correction %s is not available in this version", request.correction);
+    if (!request.output)
+        return cli_usage(command, "it needs -o OUT.qcnn");
+    request.model_path = argv[1];
+    return run_request(&request);
+}
+
+const cli_command cli_compress = {
+    .name = "compress",
+    .summary = "make a trained network small by product quantization",
+    .operands = "MODEL",
+    .details =
+        "The q-cnn preset: convolutions C'=8 K=128 (the first one, of 3 channels, C'=3), fully-connected layers C'=4 K=32, the last of\n"
+        "them C'=1 K=16. --preprocess and --classes are stored in the file. The file appears complete or not at all; SIGINT and\n"
+        "SIGTERM stop the work with exit status 130 and 143 and leave nothing behind.\n",
+    .examples = "  qcnn compress net.onnx -o net.qcnn --preprocess preprocess.json --classes classes.txt --report net.html\n"
+                "  qcnn compress net.prototxt,net.caffemodel -o net.qcnn --set 'conv2=4/128,conv3=4/128,fc8=dense'\n",
+    .min_operands = 1,
+    .max_operands = 1,
+    .run = run_compress,
+};
