@@ -30,7 +30,7 @@ typedef struct qcnn_preprocess {
 } qcnn_preprocess;
 
 // Decodes a JPEG or PNG from memory: EXIF orientation applied, grey kept as 1 channel, alpha blended onto white, 16 bits
-// reduced to 8, CMYK refused. Images that declare more than `max_pixels` (0: 100 million) are refused before anything is allocated.
+// reduced to 8, CMYK refused. Images that declare more than `max_pixels` (0: 50 million) are refused before anything is allocated.
 // Errors: FORMAT (not an image, or broken), UNSUPPORTED (a kind that is not decoded), MEMORY.
 QCNN_API qcnn_status qcnn_image_decode(const void *data, size_t n_bytes, uint64_t max_pixels, qcnn_image *image, qcnn_error *error);
 QCNN_API qcnn_status qcnn_image_read(const char *path, qcnn_image *image, qcnn_error *error); // the same from a file; adds IO
@@ -45,7 +45,8 @@ QCNN_API qcnn_status qcnn_preprocess_size(const qcnn_preprocess *preprocess, int
                                           int *tensor_height, qcnn_error *error);
 
 // Pixels to a tensor of n_channels x height x width floats (see qcnn_preprocess_size), C, H, W order: the caller's memory.
-// Shrinking equals Pillow's BILINEAR to the bit, its rounding to 8 bits included; enlarging is bilinear and not rounded. Errors: ARGUMENT (the image is smaller than the crop), MEMORY.
+// Shrinking equals Pillow's BILINEAR to the bit, its rounding to 8 bits included; enlarging is bilinear and not
+// rounded. Errors: ARGUMENT (the image is smaller than the crop), MEMORY.
 QCNN_API qcnn_status qcnn_preprocess_image(const qcnn_preprocess *preprocess, const qcnn_image *image, float *tensor, qcnn_error *error);
 
 #ifdef __cplusplus

@@ -24,8 +24,9 @@ $qcnn bench $model.onnx --repeat 200 --json >$out/bench_original.json
 $qcnn bench $out/fashion_mnist.qcnn --repeat 200 --json >$out/bench_compressed.json
 $qcnn inspect $out/fashion_mnist.qcnn --json >$out/inspect.json
 
-echo; echo "3. classify three of the pictures in tests/data"
-$qcnn classify $out/fashion_mnist.qcnn --top 3 tests/data/fashion/*.png
+echo; echo "3. classify a few of them (file names give the true class)"
+scripts/fashion_pictures.py $out/pictures 0 1 2 18
+$qcnn classify $out/fashion_mnist.qcnn --top 3 $out/pictures/*.png
 
 printf '\n%-22s %10s %10s\n' "Fashion-MNIST" original compressed
 printf '%-22s %9.2f%% %9.2f%%\n' "top-1, 10,000 images" "$(number $out/eval.json original_top1)" "$(number $out/eval.json top1)"

@@ -10,7 +10,8 @@
 #include "report_style.h"
 #include "table.h"
 
-enum { PICTURE = 860, LEFT = 170, BARS = 450, ROW = 34 }; // in SVG units: the picture, its name column, its longest bar, a layer's height
+enum { PICTURE = 860, FIGURES = 220, ROW = 34 }; // in SVG units: the picture, its figures on the right, a layer's height
+enum { NAME = 21 };                              // characters of a name
 
 // One layer with weights, before and after.
 typedef struct layer_pair {
@@ -24,6 +25,7 @@ typedef struct page {
     const cli_report *report;
     layer_pair *layers;
     int n_layers;
+    int left, bars; // where bars begin, and how long they get
 } page;
 
 // ---- text -----------------------------------------------------------------------------------------------------------
@@ -89,11 +91,11 @@ static void put_bar(FILE *out, const char *kind, double x, double y, double widt
     fprintf(out, ": %s</title></rect>\n", value);
 }
 
-static void put_row_name(FILE *out, const char *name, double y)
+static void put_row_name(const page *p, const char *name, double y)
 {
-    fprintf(out, "<text class=\"end\" x=\"%d\" y=\"%.1f\">", LEFT - 12, y);
-    put_tail(out, name, 21);
-    fputs("</text>\n", out);
+    fprintf(p->out, "<text class=\"end\" x=\"%d\" y=\"%.1f\">", p->left - 12, y);
+    put_tail(p->out, name, NAME);
+    fputs("</text>\n", p->out);
 }
 
 // ---- head -----------------------------------------------------------------------------------------------------------
@@ -199,9 +201,9 @@ static void put_layer_bytes(const page *p)
         cli_text before_text, after_text;
         cli_bytes_text(before, before_text);
         cli_bytes_text(after, after_text);
-        put_row_name(p->out, pair->layer.name, y + 20);
-        put_bar(p->out, "before", LEFT, y + 5, BARS * before / largest, 11, pair->layer.name, before_text);
-        put_bar(p->out, pair->kind, LEFT, y + 17, BARS * after / largest, 11, pair->layer.name, after_text);
+        put_row_name(p, pair->layer.name, y + 20);
+        put_bar(p->out, "before", p->left, y + 5, p->bars * before / largest, 11, pair->layer.name, before_text);
+        put_bar(p->out, pair->kind, p->left, y + 17, p->bars * after / largest, 11, pair->layer.name, after_text);
         fprintf(p->out,
                 "<text class=\"end soft\" x=\"%d\" y=\"%.1f\">%s \u2192 %s</text><text class=\"end bold\" x=\"%d\" "
                 "y=\"%.1f\">%.1f\u00d7</text>\n",
@@ -228,14 +230,14 @@ static void put_layer_operations(const page *p)
     for (int i = 0; i < p->n_layers; i++) {
         const qcnn_layer_info *layer = &p->layers[i].layer;
         const cli_operations now = cli_layer_operations(layer);
-        const double y = ROW * i, scale = BARS / largest, multiplications = (double)now.multiplications * scale;
+        const double y = ROW * i, scale = p->bars / largest, multiplications = (double)now.multiplications * scale;
         cli_text dense, mul, look, sum;
-        put_row_name(p->out, layer->name, y + 20);
-        put_bar(p->out, "before", LEFT, y + 5, (double)layer->dense_operations * scale, 11, layer->name,
+        put_row_name(p, layer->name, y + 20);
+        put_bar(p->out, "before", p->left, y + 5, (double)layer->dense_operations * scale, 11, layer->name,
                 cli_count_text((double)layer->dense_operations, dense));
-        put_bar(p->out, "conv", LEFT, y + 17, multiplications, 11, layer->name, cli_count_text((double)now.multiplications, mul));
+        put_bar(p->out, "conv", p->left, y + 17, multiplications, 11, layer->name, cli_count_text((double)now.multiplications, mul));
         if (now.lookups)
-            put_bar(p->out, "lookup", LEFT + (multiplications < 1 ? 1 : multiplications) + 1, y + 17, (double)now.lookups * scale, 11,
+            put_bar(p->out, "lookup", p->left + (multiplications < 1 ? 1 : multiplications) + 1, y + 17, (double)now.lookups * scale, 11,
                     layer->name, cli_count_text((double)now.lookups, look));
         fprintf(p->out,
                 "<text class=\"end soft\" x=\"%d\" y=\"%.1f\">%s \u2192 %s</text><text class=\"end bold\" x=\"%d\" y=\"%.1f\">%s</text>\n",
@@ -262,9 +264,9 @@ static void put_layer_errors(const page *p)
         const qcnn_layer_info *layer = &p->layers[i].layer;
         char value[32];
         snprintf(value, sizeof value, layer->error < 0 ? "not known" : "%.4f", layer->error);
-        put_row_name(p->out, layer->name, 24 * i + 16);
+        put_row_name(p, layer->name, 24 * i + 16);
         if (layer->error > 0)
-            put_bar(p->out, "error", LEFT, 24 * i + 5, BARS * layer->error / largest, 14, layer->name, value);
+            put_bar(p->out, "error", p->left, 24 * i + 5, p->bars * layer->error / largest, 14, layer->name, value);
         fprintf(p->out, "<text class=\"end bold\" x=\"%d\" y=\"%d\">%s</text>\n", PICTURE, 24 * i + 16, value);
     }
     fputs("</svg></div></section>\n", p->out);
@@ -319,8 +321,11 @@ static void collect_layers(page *p)
         if (!cli_has_weights(&layer))
             continue;
         const char *kind = strcmp(layer.type, "conv") == 0 ? "conv" : strcmp(layer.type, "fc") == 0 ? "fc" : "rest";
+        const int width = 30 + 8 * (int)(strlen(layer.name) < NAME ? strlen(layer.name) : NAME);
+        p->left = width > p->left ? width : p->left;
         p->layers[p->n_layers++] = (layer_pair){ layer, qcnn_model_layer(p->report->original, i).bytes, kind };
     }
+    p->bars = PICTURE - FIGURES - p->left;
 }
 
 int cli_report_write(const cli_report *report, const char *path)

@@ -34,7 +34,7 @@ static const char report_style[] =
     "table{border-collapse:collapse;width:100%;font-size:13px;font-variant-numeric:tabular-nums}\n"
     "th{text-align:left;color:var(--soft);font-weight:600}\n"
     "th,td{padding:6px 10px 6px 0;border-bottom:1px solid var(--line);white-space:nowrap;vertical-align:top}\n"
-    "td:first-child{max-width:220px;white-space:normal;overflow-wrap:anywhere}\n"
+    "td:first-child{min-width:96px;max-width:220px;white-space:normal;overflow-wrap:anywhere}\n"
     "th.n,td.n{text-align:right}\n"
     "tr.total td{font-weight:650;border-bottom:0}\n"
     "footer{margin-top:18px;font-size:13px;color:var(--soft);overflow-wrap:anywhere}\n";

@@ -37,7 +37,8 @@ static conv_job conv_measure(const qcnn_step *step)
     job.depth = job.n_inputs * job.window.n_taps;
     job.positions = job.window.out_elements;
     // A 1x1 convolution sees a row of positions.
-    if (job.window.n_taps == 1 && job.window.in_elements == job.window.out_elements && memcmp(job.window.in, job.window.out, sizeof job.window.in) == 0) {
+    if (job.window.n_taps == 1 && job.window.in_elements == job.window.out_elements &&
+        memcmp(job.window.in, job.window.out, sizeof job.window.in) == 0) {
         qcnn_window flat = { .in = { 1, 1, job.positions }, .out = { 1, 1, job.positions }, .n_taps = 1 };
         for (int i = 0; i < 3; i++)
             flat.kernel[i] = flat.stride[i] = flat.dilation[i] = 1;
@@ -172,8 +173,8 @@ static void pack_patches(const conv_job *job, const float *input, const patch_ru
 // ---- running --------------------------------------------------------------------------------------------------------
 
 // Adds n_depth of the depth to a block of outputs [n_rows][n_columns].
-static void multiply_block(const conv_job *job, const float *weights, const float *bias, int64_t n_rows, int64_t n_columns, bool first_block,
-                           int64_t n_depth, const float *panels, float *output)
+static void multiply_block(const conv_job *job, const float *weights, const float *bias, int64_t n_rows, int64_t n_columns,
+                           bool first_block, int64_t n_depth, const float *panels, float *output)
 {
     static const float no_bias[QCNN_GEMM_MAX_ROWS];
     const qcnn_kernels *kernels = job->step->kernels;

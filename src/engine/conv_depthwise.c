@@ -92,7 +92,8 @@ static void run_depthwise_channels(void *argument, int64_t begin, int64_t end, i
         float *y = step->output + i * w->out_elements;
         for (int64_t row = 0; row < w->out[0] * w->out[1]; row++)
             step->kernels->depthwise(y + row * w->out[2], (size_t)w->out[2],
-                                     x + (row / w->out[1] * w->stride[0] * job->padded[1] + row % w->out[1] * w->stride[1]) * job->padded[2],
+                                     x + (row / w->out[1] * w->stride[0] * job->padded[1] + row % w->out[1] * w->stride[1]) *
+                                             job->padded[2],
                                      (size_t)w->stride[2], step->inputs[1].data + output * w->n_taps, offsets, (size_t)w->n_taps,
                                      has_bias ? step->inputs[2].data[output] : 0);
         qcnn_fused_activation(step, y, (size_t)w->out_elements);

@@ -67,18 +67,18 @@ static binary_job binary_measure(const qcnn_step *step)
     return job;
 }
 
-#define EACH_PAIR(expression)                              \
-    do {                                                   \
-        if (a_stride && b_stride)                          \
-            for (int64_t j = 0; j < n; j++) {              \
-                const float p = a[j], q = b[j];            \
-                y[j] = (expression);                       \
-            }                                              \
-        else                                               \
-            for (int64_t j = 0; j < n; j++) {              \
-                const float p = a[j * a_stride], q = b[j * b_stride]; \
-                y[j] = (expression);                       \
-            }                                              \
+#define EACH_PAIR(expression)                                                                                                              \
+    do {                                                                                                                                   \
+        if (a_stride && b_stride)                                                                                                          \
+            for (int64_t j = 0; j < n; j++) {                                                                                              \
+                const float p = a[j], q = b[j];                                                                                            \
+                y[j] = (expression);                                                                                                       \
+            }                                                                                                                              \
+        else                                                                                                                               \
+            for (int64_t j = 0; j < n; j++) {                                                                                              \
+                const float p = a[j * a_stride], q = b[j * b_stride];                                                                      \
+                y[j] = (expression);                                                                                                       \
+            }                                                                                                                              \
     } while (0)
 
 // y[j] = f(a[j * a_stride], b[j * b_stride]); strides are 0 or 1.

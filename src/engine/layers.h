@@ -29,9 +29,9 @@ size_t qcnn_plan_bytes(uint64_t a, uint64_t b, uint64_t size);
 
 // A window in three dimensions; a layer of fewer has leading ones of side 1.
 typedef struct qcnn_window {
-    int64_t in[3], out[3];                                   // depth, height, width
+    int64_t in[3], out[3];                                       // depth, height, width
     int64_t kernel[3], stride[3], dilation[3], begin[3], end[3]; // begin, end: padding
-    int64_t in_elements, out_elements, n_taps;               // products
+    int64_t in_elements, out_elements, n_taps;                   // products
 } qcnn_window;
 
 qcnn_window qcnn_window_of(const qcnn_attributes *attributes, const qcnn_shape *x, const qcnn_shape *y);

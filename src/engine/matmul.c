@@ -84,9 +84,8 @@ static void run_matmul_tiles(void *argument, int64_t begin, int64_t end, int wor
             a += rest % job->dims[d] * job->a_strides[d];
             b += rest % job->dims[d] * job->b_strides[d];
         }
-        multiply_rows(job, (int)(job->m - row < tile_rows ? job->m - row : tile_rows),
-                      step->inputs[0].data + (a * job->m + row) * job->k, step->inputs[1].data + b * job->k * job->n,
-                      step->output + (matrix * job->m + row) * job->n,
+        multiply_rows(job, (int)(job->m - row < tile_rows ? job->m - row : tile_rows), step->inputs[0].data + (a * job->m + row) * job->k,
+                      step->inputs[1].data + b * job->k * job->n, step->output + (matrix * job->m + row) * job->n,
                       (float *)(void *)(step->worker + (size_t)worker * step->worker_bytes));
     }
 }

@@ -107,8 +107,8 @@ static void run_strided(strided_job *job, const qcnn_parallel *parallel)
         add_loop(job, (int64_t)qcnn_shape_elements(&job->step->output_shape), 1);
     if (job->rank == 0) // a single element
         job->dims[job->rank++] = 1;
-    qcnn_for_range(parallel, (int64_t)qcnn_shape_elements(&job->step->output_shape), BYTES_PER_TASK / (int)sizeof(float),
-                   run_strided_range, job);
+    qcnn_for_range(parallel, (int64_t)qcnn_shape_elements(&job->step->output_shape), BYTES_PER_TASK / (int)sizeof(float), run_strided_range,
+                   job);
 }
 
 static void transpose_run(const qcnn_step *step, const qcnn_parallel *parallel)
@@ -157,7 +157,7 @@ static int64_t source_index(int mode, int64_t i, int64_t begin, int64_t side)
 // One row along the last dimension; x NULL: all of it is constant padding.
 static void pad_row(const qcnn_attributes *a, const float *x, int64_t side, int64_t begin, float *y, int64_t n)
 {
-    const int64_t copy_from = begin < 0 ? 0 : begin < n ? begin : n;                 // output range that is plain input
+    const int64_t copy_from = begin < 0 ? 0 : begin < n ? begin : n; // output range that is plain input
     const int64_t copy_end = begin + side < n ? begin + side : n;
     for (int64_t i = 0; i < n; i++) {
         if (x && i == copy_from && copy_end > copy_from) {

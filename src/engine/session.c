@@ -24,8 +24,8 @@ typedef struct binding {
 } binding;
 
 typedef struct output_port {
-    qcnn_step *writer;       // writes the caller's buffer itself; or NULL:
-    const float *copy_from;  // copied when the run is over
+    qcnn_step *writer;      // writes the caller's buffer itself; or NULL:
+    const float *copy_from; // copied when the run is over
     size_t bytes;
 } output_port;
 
@@ -55,7 +55,7 @@ typedef struct value_plan {
 
 typedef struct session_plan {
     value_plan *values;
-    qcnn_buffer *buffers; // up to three of each node: output, shared scratch, workers' scratch
+    qcnn_buffer *buffers;               // up to three of each node: output, shared scratch, workers' scratch
     int *shared_buffer, *worker_buffer; // of each node, or -1
     size_t n_buffers;
 } session_plan;
@@ -84,7 +84,8 @@ static qcnn_status input_shapes(const qcnn_model *model, const qcnn_session_opti
     for (size_t i = 0; i < model->n_inputs; i++) {
         shapes[i] = options->input_shapes ? options->input_shapes[i] : model->values[model->inputs[i]].shape;
         if (shapes[i].rank < 0 || shapes[i].rank > QCNN_MAX_RANK)
-            return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "the shape of input %zu has %d dimensions: give 0 to %d", i, shapes[i].rank, QCNN_MAX_RANK);
+            return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "the shape of input %zu has %d dimensions: give 0 to %d", i, shapes[i].rank,
+                             QCNN_MAX_RANK);
         if (!options->input_shapes && shapes[i].rank > 0 &&
             __builtin_mul_overflow(shapes[i].dims[0], (int64_t)options->batch, &shapes[i].dims[0]))
             return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "a batch of %d images is too large", options->batch);

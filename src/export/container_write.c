@@ -165,7 +165,35 @@ static bool plan_offsets(container_plan *plan)
 
 // ---- the file -------------------------------------------------------------------------------------------------------
 
-static void write_sections(const container_plan *plan, unsigned char *file, const qcnn_crc32_tables *crc, qcnn_buffer *table)
+static void put_u32(unsigned char *bytes, uint32_t value)
+{
+    for (int i = 0; i < 4; i++)
+        bytes[i] = (unsigned char)(value >> 8 * i);
+}
+
+void qcnn_container_repair_checksums(unsigned char *file, size_t n_bytes)
+{
+    if (n_bytes < QCNN_HEADER_BYTES)
+        return;
+    qcnn_crc32_tables crc;
+    qcnn_crc32_init(&crc);
+    unsigned char *const table = file + QCNN_HEADER_BYTES;
+    const size_t room = (n_bytes - QCNN_HEADER_BYTES) / QCNN_ENTRY_BYTES;
+    qcnn_cursor header = { .next = file + QCNN_HEADER_COUNT_AT, .n_left = 4 };
+    const uint32_t count = qcnn_read_u32(&header);
+    const size_t n_sections = count < room ? count : room;
+    for (size_t i = 0; i < n_sections; i++) {
+        unsigned char *entry = table + i * QCNN_ENTRY_BYTES;
+        qcnn_cursor cursor = { .next = entry + QCNN_ENTRY_OFFSET_AT, .n_left = 16 };
+        const uint64_t offset = qcnn_read_u64(&cursor), stored = qcnn_read_u64(&cursor);
+        if (offset <= n_bytes && stored <= n_bytes - offset)
+            put_u32(entry + QCNN_ENTRY_CRC_AT, qcnn_crc32(&crc, 0, file + offset, (size_t)stored));
+    }
+    const uint32_t first = qcnn_crc32(&crc, 0, file, QCNN_HEADER_CRC_AT);
+    put_u32(file + QCNN_HEADER_CRC_AT, qcnn_crc32(&crc, first, table, n_sections * QCNN_ENTRY_BYTES));
+}
+
+static void write_contents(const container_plan *plan, unsigned char *file)
 {
     for (size_t i = 0; i < plan->n_sections; i++) {
         const section_plan *section = &plan->sections[i];
@@ -175,38 +203,41 @@ static void write_sections(const container_plan *plan, unsigned char *file, cons
             qcnn_pack_bits(section->pack->assignments, (size_t)n, qcnn_assignment_bits(section->pack->n_codewords), content);
         else if (section->n_bytes > 0)
             memcpy(content, section->bytes, (size_t)section->n_bytes);
-        qcnn_write_u32(table, section->type);
-        qcnn_write_u32(table, section->flags);
-        qcnn_write_u32(table, QCNN_ENCODING_PLAIN);
-        qcnn_write_u32(table, section->tensor);
-        qcnn_write_u64(table, section->offset);
-        qcnn_write_u64(table, section->n_bytes);
-        qcnn_write_u64(table, section->n_bytes);
-        qcnn_write_u32(table, qcnn_crc32(crc, 0, content, (size_t)section->n_bytes));
-        qcnn_write_u32(table, 0);
+    }
+}
+
+// Header and section table, without checksums.
+static void write_head(const container_plan *plan, qcnn_buffer *head)
+{
+    qcnn_write_bytes(head, QCNN_MAGIC, QCNN_MAGIC_BYTES);
+    qcnn_write_u16(head, QCNN_FORMAT_MAJOR);
+    qcnn_write_u16(head, QCNN_FORMAT_MINOR);
+    qcnn_write_u32(head, QCNN_HEADER_BYTES);
+    qcnn_write_u64(head, plan->file_bytes);
+    qcnn_write_u32(head, (uint32_t)plan->n_sections);
+    qcnn_write_zeros(head, QCNN_HEADER_BYTES - QCNN_HEADER_RESERVED_AT);
+    for (size_t i = 0; i < plan->n_sections; i++) {
+        const section_plan *section = &plan->sections[i];
+        qcnn_write_u32(head, section->type);
+        qcnn_write_u32(head, section->flags);
+        qcnn_write_u32(head, QCNN_ENCODING_PLAIN);
+        qcnn_write_u32(head, section->tensor);
+        qcnn_write_u64(head, section->offset);
+        qcnn_write_u64(head, section->n_bytes);
+        qcnn_write_u64(head, section->n_bytes);
+        qcnn_write_zeros(head, 8);
     }
 }
 
 static bool write_container(const container_plan *plan, unsigned char *file)
 {
-    qcnn_crc32_tables crc;
-    qcnn_crc32_init(&crc);
     qcnn_buffer head = { 0 };
-    qcnn_write_bytes(&head, QCNN_MAGIC, QCNN_MAGIC_BYTES);
-    qcnn_write_u16(&head, QCNN_FORMAT_MAJOR);
-    qcnn_write_u16(&head, QCNN_FORMAT_MINOR);
-    qcnn_write_u32(&head, QCNN_HEADER_BYTES);
-    qcnn_write_u64(&head, plan->file_bytes);
-    qcnn_write_u32(&head, (uint32_t)plan->n_sections);
-    qcnn_write_zeros(&head, QCNN_HEADER_BYTES - head.n_bytes);
-    write_sections(plan, file, &crc, &head);
+    write_head(plan, &head);
     const bool whole = !head.failed;
     if (whole) {
         memcpy(file, head.data, head.n_bytes);
-        const uint32_t first = qcnn_crc32(&crc, 0, file, QCNN_HEADER_BYTES - 4);
-        const uint32_t both = qcnn_crc32(&crc, first, file + QCNN_HEADER_BYTES, head.n_bytes - QCNN_HEADER_BYTES);
-        for (int i = 0; i < 4; i++)
-            file[QCNN_HEADER_BYTES - 4 + i] = (unsigned char)(both >> 8 * i);
+        write_contents(plan, file);
+        qcnn_container_repair_checksums(file, (size_t)plan->file_bytes);
     }
     qcnn_release(head.data);
     return whole;

@@ -9,7 +9,7 @@
 #include "base/memory.h"
 #include "image/read_file.h"
 
-enum { DEFAULT_MAX_PIXELS = 100 * 1000 * 1000, MAX_FILE_BYTES = 512 << 20 };
+enum { DEFAULT_MAX_PIXELS = 50 * 1000 * 1000, MAX_FILE_BYTES = 512 << 20 };
 
 qcnn_status qcnn_image_check_size(const char *format, uint64_t width, uint64_t height, uint64_t max_pixels, uint64_t n_bytes,
                                   uint64_t pixels_per_byte, qcnn_error *error)

@@ -49,10 +49,9 @@ static qcnn_status check(const qcnn_preprocess *preprocess, int width, int heigh
     return QCNN_OK;
 }
 
-// Of a picture of these sides, the middle that the crop keeps, or all of it.
-static qcnn_status kept_window(const qcnn_preprocess *preprocess, int64_t width, int64_t height, qcnn_window *kept, qcnn_error *error)
+// Of a picture of these sides, the middle that the crop keeps; all of it where crop is 0.
+static qcnn_status kept_window(int crop, int64_t width, int64_t height, qcnn_window *kept, qcnn_error *error)
 {
-    const int crop = preprocess->crop;
     if (width < crop || height < crop)
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT,
                          "preprocessing: the image has %lld x %lld pixels after resizing, fewer than the crop of %d: raise resize_shorter",
@@ -72,15 +71,14 @@ qcnn_status qcnn_preprocess_size(const qcnn_preprocess *preprocess, int width, i
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "qcnn_preprocess_size: a pointer is null");
     *tensor_width = *tensor_height = 0;
     QCNN_TRY(check(preprocess, width, height, error));
-    const qcnn_preprocess whole = { .crop = 0 };
     int64_t scaled_width = width, scaled_height = height;
     qcnn_window kept = { 0 };
     for (int i = 0; i < preprocess->n_resizes; i++) {
         scaled_sides(&scaled_width, &scaled_height, preprocess->resize_shorter[i]);
         if (i + 1 < preprocess->n_resizes) // what lies between two resizes is computed in full
-            QCNN_TRY(kept_window(&whole, scaled_width, scaled_height, &kept, error));
+            QCNN_TRY(kept_window(0, scaled_width, scaled_height, &kept, error));
     }
-    QCNN_TRY(kept_window(preprocess, scaled_width, scaled_height, &kept, error));
+    QCNN_TRY(kept_window(preprocess->crop, scaled_width, scaled_height, &kept, error));
     *tensor_width = kept.width;
     *tensor_height = kept.height;
     return QCNN_OK;
@@ -88,14 +86,13 @@ qcnn_status qcnn_preprocess_size(const qcnn_preprocess *preprocess, int width, i
 
 static qcnn_status resize_all(const qcnn_preprocess *preprocess, qcnn_picture *image, qcnn_error *error)
 {
-    const qcnn_preprocess whole = { .crop = 0 };
     for (int i = 0; i < preprocess->n_resizes; i++) {
         int64_t width = image->width, height = image->height;
         scaled_sides(&width, &height, preprocess->resize_shorter[i]);
         if (width == image->width && height == image->height)
             continue; // not touched
         qcnn_window kept;
-        QCNN_TRY(kept_window(i + 1 == preprocess->n_resizes ? preprocess : &whole, width, height, &kept, error));
+        QCNN_TRY(kept_window(i + 1 == preprocess->n_resizes ? preprocess->crop : 0, width, height, &kept, error));
         QCNN_TRY(qcnn_resample(image, width, height, kept, error));
     }
     return QCNN_OK;
@@ -105,7 +102,7 @@ static qcnn_status resize_all(const qcnn_preprocess *preprocess, qcnn_picture *i
 static qcnn_status fill_tensor(const qcnn_preprocess *preprocess, const qcnn_picture *image, float *tensor, qcnn_error *error)
 {
     qcnn_window kept;
-    QCNN_TRY(kept_window(preprocess, image->width, image->height, &kept, error));
+    QCNN_TRY(kept_window(preprocess->crop, image->width, image->height, &kept, error));
     for (int c = 0; c < preprocess->n_channels; c++) {
         const float mean = preprocess->mean[c], std = preprocess->std[c];
         const int source = image->channels == 1 ? 0 : preprocess->bgr ? 2 - c : c;

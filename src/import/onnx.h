@@ -133,7 +133,7 @@ typedef struct onnx_import {
     onnx_value *values;     // sorted by name
     size_t n_values;
     int *arguments;         // graph.arguments as indices of values, -1 for absent ones
-    uint64_t budget;        // bytes that constants, decoded or computed, may still take
+    uint64_t budget;        // bytes that computed constants may still take
     const onnx_node *node;  // being lowered
     qcnn_error *error;
 } onnx_import;

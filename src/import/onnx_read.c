@@ -8,7 +8,7 @@
 #include "import/onnx.h"
 #include "import/simplify.h"
 
-static const uint64_t FREE_CONSTANT_BYTES = (uint64_t)8 << 20; // what the smallest file's constants may unfold into
+static const uint64_t FREE_CONSTANT_BYTES = (uint64_t)8 << 20; // what constants computed from nothing may take
 
 // ---- constants ------------------------------------------------------------------------------------------------------
 
@@ -28,6 +28,7 @@ qcnn_status qcnn_onnx_decode(onnx_import *import, const onnx_tensor *tensor, onn
             return qcnn_fail(import->error, QCNN_ERROR_UNSUPPORTED, "tensor '%.*s' has no elements", QCNN_SPAN_TEXT(tensor->name));
         QCNN_TRY(qcnn_onnx_floats_of(tensor, &import->source, &floats, import->error));
         const qcnn_shape shape = floats.shape;
+        import->budget += 2 * n * sizeof(float); // real data may be transposed and scaled
         QCNN_TRY(qcnn_model_add_tensor(import->model, &floats, &index, import->error));
         qcnn_onnx_name_text(value->name, NULL, name);
         QCNN_TRY(qcnn_model_add_value(import->model, name, &shape, index, &value->value, import->error));
@@ -270,7 +271,7 @@ static void free_import(onnx_import *import)
 qcnn_status qcnn_onnx_read(qcnn_span file, const char *folder, bool outlives, const qcnn_import_options *options, qcnn_model **model,
                            qcnn_error *error)
 {
-    onnx_import import = { .source = { folder, outlives }, .options = options, .error = error, .budget = 4 * (uint64_t)file.n + FREE_CONSTANT_BYTES };
+    onnx_import import = { .source = { folder, outlives }, .options = options, .error = error, .budget = FREE_CONSTANT_BYTES };
     QCNN_TRY(qcnn_model_new(&import.model, error));
     qcnn_status status = read_graph(&import, file);
     free_import(&import);

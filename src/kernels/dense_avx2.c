@@ -142,29 +142,61 @@ void qcnn_dots_avx2(size_t n_rows, size_t n_vectors, size_t n, const float *w, s
 // Elements 0, 2, 4 ... 14 of x. Reads one element fewer than 16: the last lanes must not touch what lies behind a row.
 static inline __m256 load_even(const float *x)
 {
-    const __m256 low = _mm256_loadu_ps(x), high = _mm256_loadu_ps(x + 7); // 0..7, 7..14
+    const __m256 low = _mm256_loadu_ps(x), high = _mm256_loadu_ps(x + 7);       // 0..7, 7..14
     const __m256 mixed = _mm256_shuffle_ps(low, high, _MM_SHUFFLE(3, 1, 2, 0)); // 0 2 8 10 | 4 6 12 14
     return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), _MM_SHUFFLE(3, 1, 2, 0)));
+}
+
+// 8 * `vectors` outputs, `vectors` and `stride` (1 or 2) constants at every call.
+static inline __attribute__((always_inline)) void depthwise_block(int vectors, size_t stride, float *y, const float *x, const float *w,
+                                                                  const ptrdiff_t *offsets, size_t n_taps, float bias)
+{
+    __m256 sums[4];
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++)
+        sums[v] = _mm256_set1_ps(bias);
+    for (size_t t = 0; t < n_taps; t++) {
+        const float *values = x + offsets[t];
+        const __m256 weight = _mm256_broadcast_ss(w + t);
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++)
+            sums[v] = _mm256_fmadd_ps(weight, stride == 1 ? _mm256_loadu_ps(values + 8 * v) : load_even(values + 16 * v), sums[v]);
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++)
+        _mm256_storeu_ps(y + 8 * v, sums[v]);
+}
+
+// The last outputs, n <= 8 of any stride, with the same roundings as a whole block.
+static void depthwise_tail(float *y, size_t n, const float *x, size_t stride, const float *w, const ptrdiff_t *offsets, size_t n_taps,
+                           float bias)
+{
+    const __m256i mask = lane_mask((int)n);
+    __m256 sum = _mm256_set1_ps(bias);
+    for (size_t t = 0; t < n_taps; t++) {
+        float values[8] = { 0 };
+        for (size_t j = 0; stride != 1 && j < n; j++)
+            values[j] = (x + offsets[t])[j * stride];
+        sum = _mm256_fmadd_ps(_mm256_broadcast_ss(w + t), stride == 1 ? _mm256_maskload_ps(x + offsets[t], mask) : _mm256_loadu_ps(values),
+                              sum);
+    }
+    _mm256_maskstore_ps(y, mask, sum);
 }
 
 void qcnn_depthwise_avx2(float *y, size_t n, const float *x, size_t stride, const float *w, const ptrdiff_t *offsets, size_t n_taps,
                          float bias)
 {
     size_t j = 0;
-    for (; stride <= 2 && j + 8 <= n; j += 8) {
-        __m256 sum = _mm256_set1_ps(bias);
-        for (size_t t = 0; t < n_taps; t++) {
-            const float *values = x + offsets[t] + j * stride;
-            sum = _mm256_fmadd_ps(_mm256_broadcast_ss(w + t), stride == 1 ? _mm256_loadu_ps(values) : load_even(values), sum);
-        }
-        _mm256_storeu_ps(y + j, sum);
-    }
-    for (; j < n; j++) { // the same roundings as a lane above
-        float sum = bias;
-        for (size_t t = 0; t < n_taps; t++)
-            sum = __builtin_fmaf(w[t], (x + offsets[t])[j * stride], sum);
-        y[j] = sum;
-    }
+    if (stride == 1) {
+        for (; j + 32 <= n; j += 32)
+            depthwise_block(4, 1, y + j, x + j, w, offsets, n_taps, bias);
+        for (; j + 8 <= n; j += 8)
+            depthwise_block(1, 1, y + j, x + j, w, offsets, n_taps, bias);
+    } else if (stride == 2)
+        for (; j + 8 <= n; j += 8)
+            depthwise_block(1, 2, y + j, x + 2 * j, w, offsets, n_taps, bias);
+    for (; j < n; j += 8)
+        depthwise_tail(y + j, n - j < 8 ? n - j : 8, x + j * stride, stride, w, offsets, n_taps, bias);
 }
 
 // ---- the steps of a pool --------------------------------------------------------------------------------------------

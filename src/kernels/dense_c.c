@@ -1,31 +1,52 @@
 // SPDX-License-Identifier: Apache-2.0
-// Dense kernels in portable C: what every other tier is tested against. Loops run over fixed-size blocks of independent
-// lanes, so that any compiler can keep them in vector registers without reordering a sum.
+// Dense kernels in portable C: what every other tier is tested against. The two that cost most are written with the
+// compilers' own vectors of four floats, which become the registers of whatever machine this is; other loops run over
+// independent lanes that a compiler vectorizes without reordering a sum.
 
 #include <math.h>
 #include <string.h>
 
 #include "kernels/kernels.h"
 
-enum { GEMM_C_COLUMNS = 8, DOT_C_LANES = 8 };
+typedef float quad __attribute__((vector_size(16)));
 
-// ---- matrix product -------------------------------------------------------------------------------------------------
+static inline quad load_quad(const float *x)
+{
+    quad v;
+    memcpy(&v, x, sizeof v);
+    return v;
+}
 
-// `rows` is a constant at every call: the accumulators then live in registers.
+static inline quad same_quad(float x)
+{
+    return (quad){ x, x, x, x };
+}
+
+// ---- matrix product: 4 rows x 8 columns -----------------------------------------------------------------------------
+
+// `rows` is a constant at every call: the sums then live in registers.
 static inline __attribute__((always_inline)) void gemm_rows_c(int rows, int columns, size_t depth, const float *a, size_t a_stride,
                                                               const float *b, size_t b_stride, float *c, size_t c_stride,
                                                               const float *start)
 {
-    float sums[4][GEMM_C_COLUMNS]; // (rows, columns)
+    quad sums[4][2]; // (rows, columns)
+    for (int r = 0; r < rows; r++) {
+        float row[8] = { 0 };
+        if (!start)
+            memcpy(row, c + (size_t)r * c_stride, (size_t)columns * sizeof *row);
+        sums[r][0] = start ? same_quad(start[r]) : load_quad(row);
+        sums[r][1] = start ? same_quad(start[r]) : load_quad(row + 4);
+    }
+    for (size_t k = 0; k < depth; k++, b += b_stride) {
+        const quad low = load_quad(b), high = load_quad(b + 4);
+        for (int r = 0; r < rows; r++) {
+            const quad weight = same_quad(a[(size_t)r * a_stride + k]);
+            sums[r][0] += weight * low;
+            sums[r][1] += weight * high;
+        }
+    }
     for (int r = 0; r < rows; r++)
-        for (int j = 0; j < GEMM_C_COLUMNS; j++)
-            sums[r][j] = start ? start[r] : j < columns ? c[(size_t)r * c_stride + (size_t)j] : 0;
-    for (size_t k = 0; k < depth; k++)
-        for (int r = 0; r < rows; r++)
-            for (int j = 0; j < GEMM_C_COLUMNS; j++)
-                sums[r][j] += a[(size_t)r * a_stride + k] * b[k * b_stride + (size_t)j];
-    for (int r = 0; r < rows; r++)
-        memcpy(c + (size_t)r * c_stride, sums[r], (size_t)columns * sizeof(float));
+        memcpy(c + (size_t)r * c_stride, sums[r], (size_t)columns * sizeof *c);
 }
 
 void qcnn_gemm_4x8_c(int rows, int columns, size_t depth, const float *a, size_t a_stride, const float *b, size_t b_stride, float *c,
@@ -41,29 +62,44 @@ void qcnn_gemm_4x8_c(int rows, int columns, size_t depth, const float *a, size_t
 
 // ---- scalar products ------------------------------------------------------------------------------------------------
 
-static float dot_lanes_c(size_t n, const float *restrict w, const float *restrict x)
+// `rows` products with one vector, a constant at every call. Each has its own lanes: company does not change its bits.
+static inline __attribute__((always_inline)) void dot_rows_c(int rows, size_t n, const float *w, size_t w_stride, const float *x, float *y)
 {
-    float lanes[DOT_C_LANES] = { 0 }, tail = 0;
+    quad sums[4][2];
+    memset(sums, 0, sizeof sums);
     size_t k = 0;
-    for (; k + DOT_C_LANES <= n; k += DOT_C_LANES)
-        for (size_t j = 0; j < DOT_C_LANES; j++)
-            lanes[j] += w[k + j] * x[k + j];
-    for (; k < n; k++)
-        tail += w[k] * x[k];
-    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7])) + tail;
+    for (; k + 8 <= n; k += 8) {
+        const quad low = load_quad(x + k), high = load_quad(x + k + 4);
+        for (int r = 0; r < rows; r++) {
+            sums[r][0] += load_quad(w + (size_t)r * w_stride + k) * low;
+            sums[r][1] += load_quad(w + (size_t)r * w_stride + k + 4) * high;
+        }
+    }
+    for (int r = 0; r < rows; r++) {
+        const quad sum = sums[r][0] + sums[r][1];
+        float tail = 0;
+        for (size_t i = k; i < n; i++)
+            tail += w[(size_t)r * w_stride + i] * x[i];
+        y[r] += ((sum[0] + sum[2]) + (sum[1] + sum[3])) + tail;
+    }
 }
 
 void qcnn_dots_c(size_t n_rows, size_t n_vectors, size_t n, const float *w, size_t w_stride, const float *x, size_t x_stride, float *y,
                  size_t y_stride)
 {
-    for (size_t r = 0; r < n_rows; r++)
+    size_t r = 0;
+    for (; r + 4 <= n_rows; r += 4)
         for (size_t v = 0; v < n_vectors; v++)
-            y[v * y_stride + r] += dot_lanes_c(n, w + r * w_stride, x + v * x_stride);
+            dot_rows_c(4, n, w + r * w_stride, w_stride, x + v * x_stride, y + v * y_stride + r);
+    for (; r < n_rows; r++)
+        for (size_t v = 0; v < n_vectors; v++)
+            dot_rows_c(1, n, w + r * w_stride, w_stride, x + v * x_stride, y + v * y_stride + r);
 }
 
 // ---- depthwise convolution ------------------------------------------------------------------------------------------
 
-void qcnn_depthwise_c(float *y, size_t n, const float *x, size_t stride, const float *w, const ptrdiff_t *offsets, size_t n_taps, float bias)
+void qcnn_depthwise_c(float *y, size_t n, const float *x, size_t stride, const float *w, const ptrdiff_t *offsets, size_t n_taps,
+                      float bias)
 {
     enum { LANES = 16 };
     size_t j = 0;
@@ -98,7 +134,8 @@ void qcnn_accumulate_c(float *y, const float *x, size_t n, size_t stride)
         y[j] += x[j * stride];
 }
 
-void qcnn_lrn_c(float *y, const float *x, const float *rows, size_t row_stride, size_t n_rows, size_t n, float scale, float beta, float bias)
+void qcnn_lrn_c(float *y, const float *x, const float *rows, size_t row_stride, size_t n_rows, size_t n, float scale, float beta,
+                float bias)
 {
     memset(y, 0, n * sizeof(float));
     for (size_t i = 0; i < n_rows; i++)
@@ -116,12 +153,12 @@ void qcnn_lrn_c(float *y, const float *x, const float *rows, size_t row_stride, 
 
 // ---- functions of one argument --------------------------------------------------------------------------------------
 
-#define MAP(expression)                  \
-    do {                                 \
-        for (size_t j = 0; j < n; j++) { \
-            const float v = x[j];        \
-            y[j] = (expression);         \
-        }                                \
+#define MAP(expression)                                                                                                                    \
+    do {                                                                                                                                   \
+        for (size_t j = 0; j < n; j++) {                                                                                                   \
+            const float v = x[j];                                                                                                          \
+            y[j] = (expression);                                                                                                           \
+        }                                                                                                                                  \
     } while (0)
 
 static float bounded(float v, float low, float high)

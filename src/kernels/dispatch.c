@@ -34,7 +34,7 @@ static const qcnn_kernels kernels_avx2 = {
     .lrn = qcnn_lrn_avx2,
     .activate = qcnn_activate_avx2,
     .lut_sum_columns = qcnn_lut_sum_columns_avx2,
-    .lut_sum = qcnn_lut_sum_c,
+    .lut_sum = qcnn_lut_sum_avx2,
 };
 #endif
 

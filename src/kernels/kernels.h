@@ -56,9 +56,9 @@ typedef struct qcnn_kernels {
                             float *sums, size_t lanes);
 
     // Sums of one position: sums[o] += tables[m][assignments[m][o]] for m in order, o < n_outputs.
-    // assignments: [n_subspaces][stride], tables: [n_subspaces][table_stride].
+    // assignments: [n_subspaces][stride], tables: [n_subspaces][n_codewords].
     void (*lut_sum)(size_t n_outputs, size_t n_subspaces, const uint8_t *assignments, size_t stride, const float *tables,
-                    size_t table_stride, float *sums);
+                    size_t n_codewords, float *sums);
 } qcnn_kernels;
 
 // The tier of that name, or the best one for NULL; NULL when unknown, not built in, or beyond this processor.
@@ -99,6 +99,8 @@ void qcnn_lut_sum_columns_c(size_t n_outputs, size_t n_taps, const uint8_t *assi
 void qcnn_lut_sum_columns_avx2(size_t n_outputs, size_t n_taps, const uint8_t *assignments, const float *const *tables,
                                size_t table_stride, float *sums, size_t lanes);
 void qcnn_lut_sum_c(size_t n_outputs, size_t n_subspaces, const uint8_t *assignments, size_t stride, const float *tables,
-                    size_t table_stride, float *sums);
+                    size_t n_codewords, float *sums);
+void qcnn_lut_sum_avx2(size_t n_outputs, size_t n_subspaces, const uint8_t *assignments, size_t stride, const float *tables,
+                       size_t n_codewords, float *sums);
 
 #endif

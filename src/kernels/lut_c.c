@@ -23,9 +23,9 @@ void qcnn_lut_sum_columns_c(size_t n_outputs, size_t n_taps, const uint8_t *assi
 }
 
 void qcnn_lut_sum_c(size_t n_outputs, size_t n_subspaces, const uint8_t *assignments, size_t stride, const float *tables,
-                    size_t table_stride, float *sums)
+                    size_t n_codewords, float *sums)
 {
-    for (size_t m = 0; m < n_subspaces; m++, assignments += stride, tables += table_stride)
+    for (size_t m = 0; m < n_subspaces; m++, assignments += stride, tables += n_codewords)
         for (size_t o = 0; o < n_outputs; o++)
             sums[o] += tables[assignments[o]];
 }

@@ -13,9 +13,15 @@ enum {
     QCNN_FORMAT_MAJOR = 1,
     QCNN_FORMAT_MINOR = 0,
     QCNN_MAGIC_BYTES = 8,
-    QCNN_HEADER_BYTES = 64, // the last 4 are the CRC of the 60 before them and of the section table
-    QCNN_ENTRY_BYTES = 48,  // of the section table
-    QCNN_ALIGNMENT = 64,    // of every section's first byte, and of the file's length
+    QCNN_HEADER_BYTES = 64, // magic, major, minor, header length, file length, number of sections, zeros, CRC
+    QCNN_HEADER_COUNT_AT = 24,
+    QCNN_HEADER_RESERVED_AT = 28,
+    QCNN_HEADER_CRC_AT = 60, // of the bytes before it, then of the section table
+    QCNN_ENTRY_BYTES = 48,   // type, flags, encoding, tensor, offset, stored bytes, decoded bytes, CRC, zeros
+    QCNN_ENTRY_OFFSET_AT = 16,
+    QCNN_ENTRY_CRC_AT = 40,
+    QCNN_ENTRY_RESERVED_AT = 44,
+    QCNN_ALIGNMENT = 64, // of every section's first byte, and of the file's length
 
     // Limits on what a file may hold. They bound memory and time on hostile files, and are far beyond real networks.
     QCNN_MAX_SECTIONS = 1 << 16,
@@ -75,5 +81,11 @@ bool qcnn_op_from_number(uint16_t number, qcnn_op *op); // false: unknown
 // NULL, or what is wrong with them.
 const char *qcnn_read_attributes(qcnn_cursor *cursor, qcnn_op op, qcnn_attributes *attributes);
 void qcnn_write_attributes(qcnn_buffer *buffer, qcnn_op op, const qcnn_attributes *attributes);
+
+// ---- checksums ------------------------------------------------------------------------------------------------------
+
+// Computes all checksums of a file whose section table is in place and writes them where they belong. Safe on any bytes:
+// the writer's last step, and how tests and fuzzing get past the checksums. (export/container_write.c)
+void qcnn_container_repair_checksums(unsigned char *file, size_t n_bytes);
 
 #endif

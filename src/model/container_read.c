@@ -56,6 +56,7 @@ static container_section section_at(const container *file, uint32_t index)
 
 static qcnn_status check_header(container *file)
 {
+    const size_t n_reserved = QCNN_HEADER_CRC_AT - QCNN_HEADER_RESERVED_AT;
     qcnn_cursor cursor = { .next = file->bytes, .n_left = file->n_bytes };
     const unsigned char *magic = qcnn_read_bytes(&cursor, QCNN_MAGIC_BYTES);
     if (!magic || memcmp(magic, QCNN_MAGIC, QCNN_MAGIC_BYTES))
@@ -75,11 +76,10 @@ static qcnn_status check_header(container *file)
     file->n_sections = qcnn_read_u32(&cursor);
     if (file->n_sections > QCNN_MAX_SECTIONS || file->n_sections > (file->n_bytes - QCNN_HEADER_BYTES) / QCNN_ENTRY_BYTES)
         return REFUSE(file, "%u sections are more than allowed or than the file can hold", file->n_sections);
-    if (!qcnn_bytes_are_zero(cursor.next, QCNN_HEADER_BYTES - 4 - 28))
+    if (!qcnn_bytes_are_zero(qcnn_read_bytes(&cursor, n_reserved), n_reserved))
         return REFUSE(file, "reserved bytes of the header are not zero");
-    qcnn_read_bytes(&cursor, QCNN_HEADER_BYTES - 4 - 28);
     const uint32_t stored = qcnn_read_u32(&cursor);
-    uint32_t crc = qcnn_crc32(&file->crc, 0, file->bytes, QCNN_HEADER_BYTES - 4);
+    uint32_t crc = qcnn_crc32(&file->crc, 0, file->bytes, QCNN_HEADER_CRC_AT);
     crc = qcnn_crc32(&file->crc, crc, cursor.next, (size_t)file->n_sections * QCNN_ENTRY_BYTES);
     if (crc != stored)
         return REFUSE(file, "the checksum of header and section table does not match: the file is damaged");
@@ -89,7 +89,7 @@ static qcnn_status check_header(container *file)
 // That a section follows the one that ends at *end, after zeros up to the next multiple of 64; moves *end behind it.
 static qcnn_status check_section(const container *file, const container_section *section, uint64_t *end)
 {
-    static const unsigned char reserved_at = QCNN_ENTRY_BYTES - 4;
+    const unsigned char *entry = file->bytes + QCNN_HEADER_BYTES + (size_t)section->index * QCNN_ENTRY_BYTES;
     uint64_t start, next;
     if (!qcnn_round_up(*end, QCNN_ALIGNMENT, &start) || section->offset != start)
         return REFUSE_SECTION(file, section, "it does not begin at the next multiple of %d", QCNN_ALIGNMENT);
@@ -99,7 +99,7 @@ static qcnn_status check_section(const container *file, const container_section 
         return REFUSE_SECTION(file, section, "the padding before it is not zero");
     if (section->flags & ~QCNN_FLAG_REQUIRED)
         return REFUSE_SECTION(file, section, "it has unknown flags");
-    if (!qcnn_bytes_are_zero(file->bytes + QCNN_HEADER_BYTES + (size_t)section->index * QCNN_ENTRY_BYTES + reserved_at, 4))
+    if (!qcnn_bytes_are_zero(entry + QCNN_ENTRY_RESERVED_AT, QCNN_ENTRY_BYTES - QCNN_ENTRY_RESERVED_AT))
         return REFUSE_SECTION(file, section, "reserved bytes of its entry are not zero");
     if (qcnn_crc32(&file->crc, 0, file->bytes + start, (size_t)section->stored_bytes) != section->crc)
         return REFUSE_SECTION(file, section, "its checksum does not match: the file is damaged");

@@ -57,7 +57,8 @@ def node(op, name, inputs, output, *attributes):
 
 
 def model(nodes, tensors, inputs, outputs):
-    graph = message(*[(1, n) for n in nodes], (2, "test"), *[(5, t) for t in tensors], *[(11, i) for i in inputs], *[(12, o) for o in outputs])
+    graph = message(*[(1, n) for n in nodes], (2, "test"), *[(5, t) for t in tensors], *[(11, i) for i in inputs],
+                    *[(12, o) for o in outputs])
     return message((1, 8), (8, message((2, 13))), (7, graph))
 
 

@@ -19,15 +19,14 @@
 #include "base/rng.h"
 #include "model/model.h"
 
-#define SHAPE(...)                                                                                                      \
-    ((qcnn_shape){ .rank = (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), .dims = { __VA_ARGS__ } })
+#define SHAPE(...) ((qcnn_shape){ .rank = (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)), .dims = { __VA_ARGS__ } })
 
-#define BUILD_CHECK(call)                                       \
-    do {                                                        \
-        qcnn_error error_ = { 0 };                              \
-        qcnn_error *error = &error_;                            \
-        if ((call) != QCNN_OK)                                  \
-            fail_msg("%s: %s", #call, error_.message);          \
+#define BUILD_CHECK(call)                                                                                                                  \
+    do {                                                                                                                                   \
+        qcnn_error error_ = { 0 };                                                                                                         \
+        qcnn_error *error = &error_;                                                                                                       \
+        if ((call) != QCNN_OK)                                                                                                             \
+            fail_msg("%s: %s", #call, error_.message);                                                                                     \
     } while (0)
 
 static inline float build_random_float(qcnn_rng *rng) // in [-1, 1)
@@ -75,7 +74,8 @@ static inline int build_random(qcnn_model *model, qcnn_shape shape, qcnn_rng *rn
 }
 
 // A product-quantized constant with random codewords and assignments, for `groups` that each have or all share codebooks.
-static inline int build_codebook(qcnn_model *model, qcnn_shape shape, int groups, bool per_group, int subspace, int n_codewords, qcnn_rng *rng)
+static inline int build_codebook(qcnn_model *model, qcnn_shape shape, int groups, bool per_group, int subspace, int n_codewords,
+                                 qcnn_rng *rng)
 {
     qcnn_codebook book = { .groups = groups,
                            .n_sets = per_group ? groups : 1,

@@ -107,42 +107,36 @@ static inline double reference_window(const qcnn_node *node, const reference_ope
     return node->op == QCNN_OP_AVERAGE_POOL ? (n_counted ? result / (double)n_counted : 0) : result;
 }
 
-static inline double reference_product(const qcnn_node *node, const reference_operand *in, const qcnn_shape *y, const int64_t *at)
+static inline double reference_fc(const qcnn_node *node, const reference_operand *in, int64_t index)
 {
-    const bool fc = node->op == QCNN_OP_FC, row = in[0].shape.rank == 1, column = in[1].shape.rank == 1;
-    const int64_t depth = in[0].shape.dims[in[0].shape.rank - 1];
-    int64_t a_at[QCNN_MAX_RANK], b_at[QCNN_MAX_RANK], j = 0;
-    int rank = y->rank; // of the leading dimensions and the row
-    if (fc || !column)
-        j = at[--rank];
-    double sum = fc && node->n_inputs > 2 && in[2].data ? in[2].data[j] : 0;
-    for (int64_t k = 0; k < depth; k++) {
-        int64_t full[QCNN_MAX_RANK + 2];
-        for (int i = 0; i < rank; i++)
-            full[i] = at[i];
-        const int lead = rank - (fc || !row); // leading dimensions
-        const int64_t i = fc || !row ? at[rank - 1] : 0;
-        full[lead] = i;
-        full[lead + 1] = k;
-        for (int d = 0; d < in[0].shape.rank; d++) {
-            const int64_t dim = in[0].shape.dims[d];
-            a_at[d] = dim == 1 ? 0 : row ? k : full[d + lead + 2 - in[0].shape.rank];
-        }
-        if (fc) {
-            for (int d = 0; d + 1 < in[0].shape.rank; d++)
-                a_at[d] = at[d];
-            a_at[in[0].shape.rank - 1] = k;
-            sum += (double)in[0].data[reference_ravel(a_at, &in[0].shape)] * in[1].data[j * depth + k];
-            continue;
-        }
-        full[lead] = k;
-        full[lead + 1] = j;
-        for (int d = 0; d < in[1].shape.rank; d++) {
-            const int64_t dim = in[1].shape.dims[d];
-            b_at[d] = dim == 1 ? 0 : column ? k : full[d + lead + 2 - in[1].shape.rank];
-        }
-        sum += (double)in[0].data[reference_ravel(a_at, &in[0].shape)] * in[1].data[reference_ravel(b_at, &in[1].shape)];
-    }
+    const int64_t n_out = in[1].shape.dims[0], n_in = in[1].shape.dims[1], row = index / n_out, o = index % n_out;
+    double sum = node->n_inputs > 2 && in[2].data ? in[2].data[o] : 0;
+    for (int64_t k = 0; k < n_in; k++)
+        sum += (double)in[0].data[row * n_in + k] * in[1].data[o * n_in + k];
+    return sum;
+}
+
+// Element (row, column) of the matrix of a matmul's operand that leading index `at` of `n_lead` broadcast dimensions selects.
+static inline double reference_matrix(const reference_operand *x, const int64_t *at, int n_lead, int64_t row, int64_t column)
+{
+    int64_t own[QCNN_MAX_RANK];
+    const int rank = x->shape.rank;
+    for (int d = 0; d < rank - 2; d++)
+        own[d] = x->shape.dims[d] == 1 ? 0 : at[d + n_lead - (rank - 2)];
+    own[rank - 2] = row;
+    own[rank - 1] = column;
+    return x->data[reference_ravel(own, &x->shape)];
+}
+
+static inline double reference_matmul(const reference_operand *in, const qcnn_shape *y, const int64_t *at)
+{
+    const bool row = in[0].shape.rank == 1, column = in[1].shape.rank == 1; // vectors
+    const int n_lead = y->rank - !row - !column;
+    const int64_t i = row ? 0 : at[n_lead], j = column ? 0 : at[y->rank - 1];
+    double sum = 0;
+    for (int64_t k = 0; k < in[0].shape.dims[in[0].shape.rank - 1]; k++)
+        sum += (row ? in[0].data[k] : reference_matrix(&in[0], at, n_lead, i, k)) *
+               (column ? in[1].data[k] : reference_matrix(&in[1], at, n_lead, k, j));
     return sum;
 }
 
@@ -176,7 +170,7 @@ static inline double reference_softmax(const qcnn_node *node, const reference_op
     return node->op == QCNN_OP_SOFTMAX ? exp(v) / sum : v - log(sum);
 }
 
-static inline double reference_reduce(const qcnn_node *node, const reference_operand *x, const qcnn_shape *y, int64_t index)
+static inline double reference_reduce(const qcnn_node *node, const reference_operand *x, int64_t index)
 {
     double sum = 0, largest = -INFINITY;
     int64_t count = 0;
@@ -192,7 +186,6 @@ static inline double reference_reduce(const qcnn_node *node, const reference_ope
         largest = fmax(largest, x->data[i]);
         count++;
     }
-    (void)y;
     return node->op == QCNN_OP_REDUCE_MEAN ? sum / (double)count : largest;
 }
 
@@ -248,8 +241,8 @@ static inline double reference_element(const qcnn_node *node, const reference_op
     case QCNN_OP_CONV:
     case QCNN_OP_MAX_POOL:
     case QCNN_OP_AVERAGE_POOL: v = reference_window(node, in, y, at); break;
-    case QCNN_OP_FC:
-    case QCNN_OP_MATMUL: v = reference_product(node, in, y, at); break;
+    case QCNN_OP_FC: v = reference_fc(node, in, index); break;
+    case QCNN_OP_MATMUL: v = reference_matmul(in, y, at); break;
     case QCNN_OP_LRN: v = reference_lrn(a, &in[0], at); break;
     case QCNN_OP_UNARY: return reference_function(a->function, a->activation.alpha, a->activation.beta, in[0].data[index], 0);
     case QCNN_OP_BINARY:
@@ -258,7 +251,7 @@ static inline double reference_element(const qcnn_node *node, const reference_op
     case QCNN_OP_SOFTMAX:
     case QCNN_OP_LOG_SOFTMAX: v = reference_softmax(node, &in[0], at); break;
     case QCNN_OP_REDUCE_MEAN:
-    case QCNN_OP_REDUCE_MAX: v = reference_reduce(node, &in[0], y, index); break;
+    case QCNN_OP_REDUCE_MAX: v = reference_reduce(node, &in[0], index); break;
     default: v = reference_moved(node, in, at, index); break;
     }
     return reference_function(a->activation.function, a->activation.alpha, a->activation.beta, v, 0);

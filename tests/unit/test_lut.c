@@ -238,19 +238,39 @@ static void sums_are_bit_exact(void **state)
             reference->lut_sum_columns(n_outputs, TAPS, codes, tables, STRIDE, expected, LANES);
             kernels->lut_sum_columns(n_outputs, TAPS, codes, tables, STRIDE, got, LANES);
             assert_memory_equal(expected, got, n_outputs * LANES * sizeof *got);
-            reference->lut_sum(n_outputs, TAPS, codes, n_outputs, table, STRIDE, expected);
-            kernels->lut_sum(n_outputs, TAPS, codes, n_outputs, table, STRIDE, got);
-            assert_memory_equal(expected, got, n_outputs * LANES * sizeof *got);
             qcnn_release(expected);
             qcnn_release(got);
         }
     qcnn_release(table);
 }
 
+static void single_sums_are_bit_exact(void **state)
+{
+    (void)state;
+    enum { SUBSPACES = 7, MAX_OUTPUTS = 70 };
+    static const int n_codewords[] = { 1, 5, 8, 16, 31, 32, 64, 128, 256 };
+    qcnn_rng rng = { 5 };
+    float *tables = random_floats(&rng, SUBSPACES * 256);
+    const qcnn_kernels *reference = qcnn_kernels_find("c");
+    for (int tier = 0; qcnn_kernels_name(tier); tier++)
+        for (size_t k = 0; k < sizeof n_codewords / sizeof *n_codewords; k++)
+            for (size_t n = 1; n < MAX_OUTPUTS; n++) {
+                uint8_t codes[SUBSPACES * MAX_OUTPUTS];
+                for (size_t i = 0; i < sizeof codes; i++)
+                    codes[i] = (uint8_t)qcnn_rng_below(&rng, (uint32_t)n_codewords[k]);
+                float expected[MAX_OUTPUTS] = { 1 }, got[MAX_OUTPUTS] = { 1 };
+                reference->lut_sum(n, SUBSPACES, codes, MAX_OUTPUTS, tables, (size_t)n_codewords[k], expected);
+                qcnn_kernels_find(qcnn_kernels_name(tier))->lut_sum(n, SUBSPACES, codes, MAX_OUTPUTS, tables, (size_t)n_codewords[k], got);
+                assert_memory_equal(expected, got, sizeof got);
+            }
+    qcnn_release(tables);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sums_are_bit_exact),
+        cmocka_unit_test(single_sums_are_bit_exact),
         cmocka_unit_test(convolutions),
         cmocka_unit_test(fully_connected),
     };
