@@ -44,6 +44,8 @@ qcnn_status qcnn_onnx_decode(onnx_import *import, const onnx_tensor *tensor, onn
 static qcnn_status input_shape(const onnx_import *import, const onnx_port *port, const qcnn_array *array, qcnn_shape *shape)
 {
     *shape = port->shape;
+    if (array && qcnn_shape_elements(&array->shape) == 0)
+        return qcnn_fail(import->error, QCNN_ERROR_UNSUPPORTED, "input '%.*s' has no elements", QCNN_SPAN_TEXT(port->name));
     if (shape->rank < 0) {
         if (!array)
             return qcnn_fail(import->error, QCNN_ERROR_ARGUMENT, "the model does not say the shape of its input '%.*s'; give input tensors",
@@ -253,6 +255,8 @@ static qcnn_status read_graph(onnx_import *import, qcnn_span file)
             import->values[value].is_read = true;
     }
     QCNN_TRY(bind_inputs(import));
+    if (import->model->n_inputs == 0)
+        return qcnn_fail(import->error, QCNN_ERROR_UNSUPPORTED, "the ONNX graph has no float input: its outputs are constants");
     QCNN_TRY(lower_nodes(import));
     for (size_t i = 0; i < import->graph.n_outputs; i++)
         QCNN_TRY(bind_output(import, &import->graph.outputs[i]));

@@ -82,22 +82,24 @@ void qcnn_dots_c(size_t n_rows, size_t n_vectors, size_t n, const float *w, size
                  size_t y_stride);
 void qcnn_dots_avx2(size_t n_rows, size_t n_vectors, size_t n, const float *w, size_t w_stride, const float *x, size_t x_stride, float *y,
                     size_t y_stride);
-void qcnn_depthwise_c(float *y, size_t n, const float *x, size_t stride, const float *w, const ptrdiff_t *offsets, size_t n_taps, float bias);
+void qcnn_depthwise_c(float *y, size_t n, const float *x, size_t stride, const float *w, const ptrdiff_t *offsets, size_t n_taps,
+                      float bias);
 void qcnn_depthwise_avx2(float *y, size_t n, const float *x, size_t stride, const float *w, const ptrdiff_t *offsets, size_t n_taps,
                          float bias);
 void qcnn_maximum_c(float *y, const float *x, size_t n, size_t stride);
 void qcnn_maximum_avx2(float *y, const float *x, size_t n, size_t stride);
 void qcnn_accumulate_c(float *y, const float *x, size_t n, size_t stride);
 void qcnn_accumulate_avx2(float *y, const float *x, size_t n, size_t stride);
-void qcnn_lrn_c(float *y, const float *x, const float *rows, size_t row_stride, size_t n_rows, size_t n, float scale, float beta, float bias);
+void qcnn_lrn_c(float *y, const float *x, const float *rows, size_t row_stride, size_t n_rows, size_t n, float scale, float beta,
+                float bias);
 void qcnn_lrn_avx2(float *y, const float *x, const float *rows, size_t row_stride, size_t n_rows, size_t n, float scale, float beta,
                    float bias);
 void qcnn_activate_c(const qcnn_activation *activation, float *y, const float *x, size_t n);
 void qcnn_activate_avx2(const qcnn_activation *activation, float *y, const float *x, size_t n);
 void qcnn_lut_sum_columns_c(size_t n_outputs, size_t n_taps, const uint8_t *assignments, const float *const *tables, size_t table_stride,
                             float *sums, size_t lanes);
-void qcnn_lut_sum_columns_avx2(size_t n_outputs, size_t n_taps, const uint8_t *assignments, const float *const *tables,
-                               size_t table_stride, float *sums, size_t lanes);
+void qcnn_lut_sum_columns_avx2(size_t n_outputs, size_t n_taps, const uint8_t *assignments, const float *const *tables, size_t table_stride,
+                               float *sums, size_t lanes);
 void qcnn_lut_sum_c(size_t n_outputs, size_t n_subspaces, const uint8_t *assignments, size_t stride, const float *tables,
                     size_t n_codewords, float *sums);
 void qcnn_lut_sum_avx2(size_t n_outputs, size_t n_subspaces, const uint8_t *assignments, size_t stride, const float *tables,

@@ -270,7 +270,7 @@ qcnn_layer_info qcnn_model_layer(const qcnn_model *model, int index)
     if (index < 0 || (size_t)index >= model->n_nodes)
         return (qcnn_layer_info){ 0 };
     const qcnn_node *node = &model->nodes[index];
-    qcnn_layer_info info = { .name = node->name ? node->name : "", .type = qcnn_op_name(node->op), .storage = "", .method = "", .error = -1 };
+    qcnn_layer_info info = { .name = node->name ? node->name : "", .type = qcnn_op_name(node->op), .output_shape = model->values[node->output].shape, .storage = "", .method = "", .error = -1 };
     const qcnn_tensor *weights = qcnn_node_weights(model, node), *bias = qcnn_node_bias(model, node);
     const qcnn_layer_cost cost =
         qcnn_cost(node, weights, &model->values[node->inputs[0]].shape, &model->values[node->output].shape);

@@ -133,7 +133,21 @@ static qcnn_status set_shapes(qcnn_model *model, qcnn_error *error)
     return status;
 }
 
-static qcnn_status choose_method(const qcnn_model *model, qcnn_node *node, qcnn_error *error)
+// Bytes of decoded weights that the layers may take together, so that a small file never unfolds into a large model: with the
+// assignments, a byte each, they stay below twice what is stored and 16 MiB (docs/format.md, section 3).
+static uint64_t decode_budget(const qcnn_model *model)
+{
+    uint64_t allowed = (uint64_t)12 << 20, taken = 0; // the other 4 MiB are for graph and names
+    for (size_t i = 0; i < model->n_tensors; i++) {
+        const qcnn_codebook *book = &model->tensors[i].codebook;
+        allowed += 2 * qcnn_tensor_bytes(&model->tensors[i]);
+        if (qcnn_is_codebook(&model->tensors[i]))
+            taken += (uint64_t)book->groups * (uint64_t)book->n_subspaces * (uint64_t)book->n_taps * (uint64_t)book->n_outputs;
+    }
+    return allowed > taken ? allowed - taken : 0;
+}
+
+static qcnn_status choose_method(const qcnn_model *model, qcnn_node *node, uint64_t *budget, qcnn_error *error)
 {
     const qcnn_tensor *weights = qcnn_node_weights(model, node);
     node->method = node->op == QCNN_OP_CONV || node->op == QCNN_OP_FC ? QCNN_METHOD_DENSE : QCNN_METHOD_NONE;
@@ -141,14 +155,18 @@ static qcnn_status choose_method(const qcnn_model *model, qcnn_node *node, qcnn_
         return QCNN_OK;
     const qcnn_layer_cost cost = qcnn_cost(node, weights, &model->values[node->inputs[0]].shape, &model->values[node->output].shape);
     const bool has_tables = node->op == QCNN_OP_FC || node->attributes.n_spatial <= 2; // tables of volumes are not built
-    if (has_tables && cost.lut <= cost.dense) {
+    const size_t n = (size_t)qcnn_shape_elements(&weights->shape), n_bytes = n * sizeof *node->decoded;
+    if (has_tables && (cost.lut <= cost.dense || n_bytes > *budget)) {
         node->method = QCNN_METHOD_LUT;
         return QCNN_OK;
     }
-    const size_t n = (size_t)qcnn_shape_elements(&weights->shape);
+    if (n_bytes > *budget)
+        return qcnn_fail(error, QCNN_ERROR_UNSUPPORTED, "node '%s': its weights take %zu bytes decoded, too many beside their codebook",
+                         node->name ? node->name : "", n_bytes);
     node->decoded = qcnn_allocate(n, sizeof *node->decoded);
     if (!node->decoded)
-        return qcnn_fail_memory(error, n * sizeof *node->decoded);
+        return qcnn_fail_memory(error, n_bytes);
+    *budget -= n_bytes;
     qcnn_codebook_decode(&weights->codebook, node->decoded);
     return QCNN_OK;
 }
@@ -162,8 +180,9 @@ qcnn_status qcnn_model_prepare(qcnn_model *model, const char *kernels, qcnn_erro
     QCNN_TRY(check_tensors(model, error));
     QCNN_TRY(check_codebook_places(model, error));
     QCNN_TRY(set_shapes(model, error));
+    uint64_t budget = decode_budget(model);
     for (size_t n = 0; n < model->n_nodes; n++)
-        QCNN_TRY(choose_method(model, &model->nodes[n], error));
+        QCNN_TRY(choose_method(model, &model->nodes[n], &budget, error));
     return QCNN_OK;
 }
 

@@ -3,7 +3,21 @@
 
 #include "container_samples.h"
 
+#include <errno.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+// Stands before the C library's: the next read is interrupted, fails, or finds nothing.
+static enum { READ, INTERRUPTED, BROKEN, SHORT } next_read = READ;
+
+ssize_t read(int descriptor, void *data, size_t n)
+{
+    const int what = next_read;
+    if (what != SHORT)
+        next_read = READ;
+    errno = what == INTERRUPTED ? EINTR : EIO;
+    return what == READ ? syscall(SYS_read, descriptor, data, n) : what == SHORT ? 0 : -1;
+}
 
 // ---- round trips ----------------------------------------------------------------------------------------------------
 
@@ -19,7 +33,7 @@ static void assert_same_tensor(const qcnn_tensor *a, const qcnn_tensor *b)
     }
     const qcnn_codebook *p = &a->codebook, *q = &b->codebook;
     assert_memory_equal(p, q, offsetof(qcnn_codebook, codewords));
-    uint64_t n_bytes, n_assignments;
+    uint64_t n_bytes = 0, n_assignments = 0;
     assert_true(qcnn_codeword_bytes(p, &n_bytes) && qcnn_count_assignments(p, &n_assignments));
     assert_memory_equal(p->codewords, q->codewords, (size_t)n_bytes);
     assert_memory_equal(p->assignments, q->assignments, (size_t)n_assignments);
@@ -246,6 +260,29 @@ static void test_files_that_cannot_be_opened(void **state)
     qcnn_bytes_free(file.data);
 }
 
+static void test_reads_that_fail(void **state)
+{
+    (void)state;
+    const char *path = "test_container_read.qcnn";
+    qcnn_model *model = tiny(), *again;
+    qcnn_error error;
+    assert_int_equal(qcnn_save(model, path, &error), QCNN_OK);
+    qcnn_model_free(model);
+    qcnn_load_options options = qcnn_load_options_default();
+    options.copy = 1;
+    next_read = INTERRUPTED;
+    assert_int_equal(qcnn_model_open(path, &options, &again, &error), QCNN_OK);
+    qcnn_model_free(again);
+    next_read = BROKEN;
+    assert_int_equal(qcnn_model_open(path, &options, &again, &error), QCNN_ERROR_IO);
+    assert_string_equal(error.message, "test_container_read.qcnn: cannot be read: Input/output error");
+    next_read = SHORT;
+    assert_int_equal(qcnn_model_open(path, &options, &again, &error), QCNN_ERROR_IO);
+    next_read = READ;
+    assert_string_equal(error.message, "test_container_read.qcnn: became shorter while it was read");
+    unlink(path);
+}
+
 // ---- damage ---------------------------------------------------------------------------------------------------------
 
 static void test_truncation_at_every_length(void **state)
@@ -327,6 +364,7 @@ int main(void)
         cmocka_unit_test(test_bits_of_all_widths_and_counts),
         cmocka_unit_test(test_ways_to_load),
         cmocka_unit_test(test_files_that_cannot_be_opened),
+        cmocka_unit_test(test_reads_that_fail),
         cmocka_unit_test(test_truncation_at_every_length),
         cmocka_unit_test(test_four_corruptions_of_every_header_byte),
         cmocka_unit_test(test_a_flipped_bit_anywhere),

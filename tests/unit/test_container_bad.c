@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Handcrafted bad .qcnn files, each with its own error: valid files with one thing changed and all checksums right.
 
+#define _GNU_SOURCE // memmem
 #include "container_samples.h"
 
 // ---- one number changed ---------------------------------------------------------------------------------------------
 
 // Where things are in the graph section of tiny(): tensors "w" (codebook) and "b"; values w, b, x, fc1, act; nodes "fc1" and
+// "act". test_layout checks it.
 enum {
     N_TENSORS = 8,
     N_VALUES = 12,
@@ -449,6 +451,35 @@ static void test_texts(void **state)
     qcnn_bytes_free(file.data);
 }
 
+// What tiny() has not: assignments that do not fill their last byte, and a window.
+static void test_unused_bits_and_windows(void **state)
+{
+    (void)state;
+    network net = new_network();
+    const int x = add_input(&net, "x", SHAPE(1, 1, 4));
+    qcnn_attributes a = window(3, 1, 0);
+    a.n_spatial = 1;
+    a.kernel[1] = a.stride[1] = a.dilation[1] = 0;
+    const int y = add_node(&net, QCNN_OP_CONV, "conv", x, add_codebook(&net, "w", SHAPE(1, 1, 3), 1, 1, 1, 2), -1, a);
+    assert_int_equal(qcnn_model_add_output(net.model, y, NULL), QCNN_OK);
+    const bytes file = save_and_free(net.model);
+    part parts[MAX_PARTS];
+    assert_int_equal(take_apart(file, parts), 3);
+    unsigned char *graph = (unsigned char *)parts[GRPH].content, *assignments = (unsigned char *)parts[ASGN_W].content;
+    for (int bit = 3; bit < 8; bit++) {
+        *assignments ^= (unsigned char)(1 << bit);
+        qcnn_container_repair_checksums(file.data, file.n);
+        assert_refused(file, FORMAT, "the unused bits of its last byte");
+        *assignments ^= (unsigned char)(1 << bit);
+    }
+    unsigned char *name = memmem(graph, parts[GRPH].n, "\4\0conv", 6);
+    name = memmem(name + 1, parts[GRPH].n - (size_t)(name + 1 - graph), "\4\0conv", 6); // the node's, behind the value's
+    put(name + 6 + 2 * 4 + 4 + 4, 1, 4);                                                // behind the inputs and n_spatial: kernel[1]
+    qcnn_container_repair_checksums(file.data, file.n);
+    assert_refused(file, FORMAT, "node 0 ('conv'): a window has more dimensions than it says");
+    qcnn_bytes_free(file.data);
+}
+
 // ---- models that cannot be saved ------------------------------------------------------------------------------------
 
 static void assert_not_saved(qcnn_model *model, const char *expected)
@@ -510,6 +541,7 @@ int main(void)
         cmocka_unit_test(test_unknown_sections),
         cmocka_unit_test(test_padding),
         cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_unused_bits_and_windows),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_bombs),
     };
