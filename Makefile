@@ -2,7 +2,7 @@
 # The few commands people type; CMake does the work. `make demo` and `make test` need nothing but make and git beforehand.
 
 BUILD := build
-NINJA = cmake -S . -B $(1) -G Ninja $(2) >/dev/null && ninja -C $(1)
+NINJA = cmake -S . -B $(1) -G Ninja $(2) >/dev/null && ninja --quiet -C $(1)
 
 .PHONY: all demo test test-long bench format lint clean packages
 

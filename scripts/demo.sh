@@ -12,7 +12,7 @@ model=models/fashion_mnist
 mkdir -p $out
 
 # The value of a number in a JSON object: the first one of that name.
-number() { grep -o "\"$2\": *[-0-9.e+]*" "$1" | head -n 1 | sed 's/.*: *//'; }
+number() { grep -o "\"$2\":[[:space:]]*[-0-9.e+]*" "$1" | head -n 1 | grep -o '[-0-9.e+]*$'; }
 
 echo "1. compress $model.onnx"
 $qcnn compress $model.onnx -o $out/fashion_mnist.qcnn --preprocess $model.preprocess.json --classes $model.classes.txt \

@@ -33,8 +33,9 @@ ATTRIBUTES = {"conv": WINDOW + [("groups", "i")] + ACTIVATION, "fc": ACTIVATION,
               "binary": [("function", "F")] + ACTIVATION, "softmax": [("first_axis", "i"), ("last_axis", "i")],
               "log_softmax": [("first_axis", "i"), ("last_axis", "i")], "concat": [("axis", "i")],
               "reshape": [("rank", "i"), ("target", "8q")], "transpose": [("axes", "8i")],
-              "pad": [("begin", "8q"), ("end", "8q"), ("value", "f"), ("mode", "i")], "reduce_mean": [("reduced", "8i"), ("keep_dims", "i")],
-              "reduce_max": [("reduced", "8i"), ("keep_dims", "i")], "slice": [("begin", "8q"), ("end", "8q"), ("step", "8q")]}
+              "pad": [("begin", "8q"), ("end", "8q"), ("value", "f"), ("mode", "i")],
+              "reduce_mean": [("reduced", "8i"), ("keep_dims", "i")], "reduce_max": [("reduced", "8i"), ("keep_dims", "i")],
+              "slice": [("begin", "8q"), ("end", "8q"), ("step", "8q")]}
 
 
 class Malformed(Exception):
@@ -106,7 +107,9 @@ def read_node(reader, n_values):
         value = reader.take("I" if layout == "F" else layout)
         require(layout != "F" or value in FUNCTIONS, "unknown function")
         require(layout != "3i" or not any(value[node["spatial"]:]), "window beyond its dimensions")
-        node[attribute] = FUNCTIONS[value] if layout == "F" else value if not isinstance(value, float) or math.isfinite(value) else str(value)
+        if isinstance(value, float) and not math.isfinite(value):
+            value = str(value)  # JSON has no infinity
+        node[attribute] = FUNCTIONS[value] if layout == "F" else value
     return node
 
 
@@ -147,11 +150,16 @@ def decode(book, code, packed):
                 weights[g, :, m * C:(m + 1) * C] = words[g if S > 1 else 0, m][numbers[g, m]].transpose(1, 2, 0)
         require(not weights[:, :, n_in:].any(), "codewords do not end in zeros")
         return weights[:, :, :n_in].tobytes()
-    stream = int.from_bytes(packed, "little")
-    numbers = [(stream >> i * bits) & ((1 << bits) - 1) for i in range(count)]
-    require(stream >> count * bits == 0 and max(numbers) < K, "unused bits, or an assignment not below K")
+    numbers = []
+    for at in range(0, len(packed), max(bits, 1)):  # eight numbers fill `bits` bytes
+        eight = int.from_bytes(packed[at:at + bits], "little")
+        numbers += [eight >> i * bits & (1 << bits) - 1 for i in range(8)]
+    numbers += [0] * (count - len(numbers))
+    require(not any(numbers[count:]) and max(numbers) < K, "unused bits, or an assignment not below K")
+    last = [w for s in range(S) for w in range((s * M + M - 1) * K, (s + 1) * M * K)]
+    require(not any(any(code[4 * (w * C + n_in - (M - 1) * C):4 * (w + 1) * C]) for w in last), "codewords do not end in zeros")
     weights = bytearray(4 * G * n_out * n_in * T)
-    for i, number in enumerate(numbers):
+    for i, number in enumerate(numbers[:count]):
         g, m, t, o = i // (M * T * n_out), i // (T * n_out) % M, i // n_out % T, i % n_out
         word = 4 * C * (((g if S > 1 else 0) * M + m) * K + number)
         for c in range(min(C, n_in - m * C)):
@@ -166,7 +174,8 @@ def read_sections(data):
     require(major == 1, f"unknown version {major}")
     require(header == 64 and length == len(data) and count <= (length - 64) // 48 and count <= 65536, "bad header")
     end = 64 + 48 * count
-    require(not any(data[28:60]) and zlib.crc32(data[64:end], zlib.crc32(data[:60])) == struct.unpack_from("<I", data, 60)[0], "bad header CRC")
+    crc = zlib.crc32(data[64:end], zlib.crc32(data[:60]))
+    require(not any(data[28:60]) and crc == struct.unpack_from("<I", data, 60)[0], "reserved bytes, or the header's CRC")
     sections = []
     for i in range(count):
         kind, flags, encoding, tensor, offset, stored, decoded, crc, zero = struct.unpack_from("<4s3IQQQII", data, 64 + 48 * i)
@@ -177,8 +186,8 @@ def read_sections(data):
         known = kind in (b"GRPH", b"PREP", b"CLAS", b"DATA", b"CODE", b"ASGN")
         require(known or not flags, f"section {i} is required but unknown")
         require(not known or (encoding == 0 and decoded == stored), f"section {i} has an unknown encoding")
-        sections.append({"type": kind.decode("latin-1"), "required": bool(flags), "tensor": None if tensor == NONE else tensor, "offset": offset,
-                         "bytes": stored, "crc32": crc})
+        sections.append({"type": kind.decode("latin-1"), "required": bool(flags), "tensor": None if tensor == NONE else tensor,
+                         "offset": offset, "bytes": stored, "crc32": crc})
     require((end + 63) // 64 * 64 == length and not any(data[end:]), "the sections do not cover the file")
     return {"version": f"{major}.{minor}", "file_bytes": length}, sections
 
@@ -200,7 +209,7 @@ def read(data):
     for i, tensor in enumerate(graph["tensors"]):
         if tensor["storage"] == "float32":
             weights = content.pop(("DATA", i), None)
-            require(weights is not None and len(weights) == 4 * math.prod(tensor["shape"]), f"DATA of tensor {i} is missing or of wrong size")
+            require(weights is not None and len(weights) == 4 * math.prod(tensor["shape"]), f"DATA of tensor {i} is missing or too short")
         else:
             require(("CODE", i) in content and ("ASGN", i) in content, f"CODE or ASGN of tensor {i} is missing")
             weights = decode(tensor["codebook"], content.pop(("CODE", i)), content.pop(("ASGN", i)))

@@ -186,7 +186,7 @@ static int bench_model(const bench_request *request, const qcnn_model *model, be
     qcnn_error error;
     int status = CLI_FAILED;
     if (qcnn_session_create(model, &options, &session, &error))
-        cli_fail("%s: %s", request->model_path, error.message);
+        cli_fail_at(request->model_path, &error);
     else {
         result->session_bytes = qcnn_session_bytes(session);
         status = bench_session(request, model, session, result);

@@ -28,7 +28,7 @@ static int open_classifier(classifier *c, const char *path, const qcnn_parallel 
     options.parallel = parallel;
     qcnn_error error;
     if (qcnn_session_create(c->model, &options, &c->session, &error))
-        return cli_fail("%s: %s", path, error.message);
+        return cli_fail_at(path, &error);
     c->n_classes = (int)cli_shape_elements(&output);
     if (c->top > c->n_classes)
         c->top = c->n_classes;

@@ -39,9 +39,10 @@ int cli_fail(const char *format, ...)
     return CLI_FAILED;
 }
 
-int cli_fail_with(const qcnn_error *error)
+int cli_fail_at(const char *path, const qcnn_error *error)
 {
-    return cli_fail("%s", error->message);
+    const bool named = path && !strncmp(error->message, path, strlen(path));
+    return named || !path ? cli_fail("%s", error->message) : cli_fail("%s: %s", path, error->message);
 }
 
 void cli_note(const char *format, ...)

@@ -19,7 +19,8 @@ extern const cli_command cli_compress, cli_eval, cli_classify, cli_run, cli_benc
 
 // "qcnn: <message>" on stderr; gives CLI_FAILED. A message says what, where and what to do.
 __attribute__((format(printf, 1, 2))) int cli_fail(const char *format, ...);
-int cli_fail_with(const qcnn_error *error);
+// What the library said about `path` (NULL: about nothing in particular); the path comes first, once.
+int cli_fail_at(const char *path, const qcnn_error *error);
 __attribute__((format(printf, 1, 2))) void cli_note(const char *format, ...); // the same line, for what is no failure
 
 // Control characters of a line of text (names come from files) become '?'.

@@ -46,7 +46,7 @@ static int compress_model(const compress_request *request, const qcnn_model *ori
         cli_fail("%s: stopped by a signal; nothing was written", request->output);
         return stopped;
     }
-    return failed ? cli_fail("%s: %s", request->model_path, error.message) : CLI_DONE;
+    return failed ? cli_fail_at(request->model_path, &error) : CLI_DONE;
 }
 
 // Reads the written file back: the figures are those of the file, and a file that does not load is noticed here.
@@ -106,7 +106,7 @@ static int compress_and_save(const compress_request *request, const qcnn_model *
     const qcnn_status failed = qcnn_save(compressed, request->output, &error);
     qcnn_model_free(compressed);
     if (failed)
-        return cli_fail_with(&error);
+        return cli_fail_at(request->output, &error);
     const compress_effort effort = { 1e-3 * (cli_clock_ms() - start_ms), cli_peak_rss_bytes(), cli_pool_threads(pool) };
 
     qcnn_model *written = read_back(request);
@@ -133,7 +133,7 @@ static int check_request(const compress_request *request)
     qcnn_dataset *dataset;
     qcnn_error error;
     if (qcnn_dataset_open(request->calibration, &dataset, &error))
-        return cli_fail_with(&error);
+        return cli_fail_at(request->calibration, &error);
     qcnn_dataset_free(dataset);
     cli_note("%s: not used, since --correction none needs no calibration images", request->calibration);
     return CLI_DONE;

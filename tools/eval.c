@@ -42,7 +42,7 @@ static int score_model(const eval_request *request, const char *path, const qcnn
         return cli_progress_stopped();
     }
     if (failed)
-        return cli_fail("%s: %s", path, error.message);
+        return cli_fail_at(path, &error);
     result->milliseconds = (cli_clock_ms() - start) / result->n_images;
     return CLI_DONE;
 }
@@ -145,7 +145,7 @@ static int eval_model(const eval_request *request, const qcnn_model *model, cons
     qcnn_dataset *dataset;
     qcnn_error error;
     if (qcnn_dataset_open(request->dataset_path, &dataset, &error))
-        return cli_fail_with(&error);
+        return cli_fail_at(request->dataset_path, &error);
     scored ours = { 0 }, theirs = { 0 };
     int status = score_model(request, request->model_path, model, NULL, dataset, pool, &ours);
     if (status == CLI_DONE && request->against)

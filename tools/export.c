@@ -27,7 +27,7 @@ static int run_export(const cli_command *command, int argc, char **argv)
     const qcnn_status failed = qcnn_export_onnx(model, output, &error);
     qcnn_model_free(model);
     if (failed)
-        return cli_fail_with(&error);
+        return cli_fail_at(output, &error);
     cli_text bytes;
     cli_note("%s: %s written", output, cli_bytes_text((double)cli_model_file_bytes(output), bytes));
     return CLI_DONE;

@@ -18,7 +18,7 @@ static bool read_preprocess(const cli_model_options *options, char **file, size_
         if (!(*file = cli_read_file(options->preprocess, MAX_PREPROCESS_BYTES, n_bytes)))
             return false;
         if (qcnn_preprocess_parse(*file, *n_bytes, &preprocess, &error)) {
-            cli_fail("%s: %s", options->preprocess, error.message);
+            cli_fail_at(options->preprocess, &error);
             return false;
         }
         *side = preprocess.crop;
@@ -32,7 +32,7 @@ static bool set_texts(qcnn_model *model, const cli_model_options *options, const
 {
     qcnn_error error;
     if (preprocess && qcnn_model_set_preprocess_text(model, preprocess, n_bytes, &error)) {
-        cli_fail("%s: %s", options->preprocess, error.message);
+        cli_fail_at(options->preprocess, &error);
         return false;
     }
     if (!options->classes)
@@ -42,7 +42,7 @@ static bool set_texts(qcnn_model *model, const cli_model_options *options, const
         return false;
     const bool done = !qcnn_model_set_classes_text(model, text, n_bytes, &error);
     if (!done)
-        cli_fail("%s: %s", options->classes, error.message);
+        cli_fail_at(options->classes, &error);
     free(text);
     return done;
 }
@@ -59,7 +59,7 @@ qcnn_model *cli_model_open(const char *path, const cli_model_options *options)
     qcnn_error error;
     if (read_preprocess(options, &preprocess, &n_bytes, &import.side)) {
         if (qcnn_import(path, &import, &model, &error))
-            cli_fail_with(&error);
+            cli_fail_at(path, &error);
         else if (!set_texts(model, options, preprocess, n_bytes)) {
             qcnn_model_free(model);
             model = NULL;
@@ -95,7 +95,7 @@ int cli_image_tensor(const qcnn_model *model, const qcnn_preprocess *preprocess,
     qcnn_image image;
     qcnn_error error;
     if (qcnn_image_read(path, &image, &error))
-        return cli_fail_with(&error);
+        return cli_fail_at(path, &error);
     int width = 0, height = 0;
     qcnn_status status = qcnn_preprocess_size(preprocess, image.width, image.height, &width, &height, &error);
     const bool fits = width == shape.dims[3] && height == shape.dims[2];
@@ -103,7 +103,7 @@ int cli_image_tensor(const qcnn_model *model, const qcnn_preprocess *preprocess,
         status = qcnn_preprocess_image(preprocess, &image, tensor, &error);
     qcnn_image_free(&image);
     if (status != QCNN_OK)
-        return cli_fail("%s: %s", path, error.message);
+        return cli_fail_at(path, &error);
     if (!fits)
         return cli_fail("%s: preprocessing makes %d x %d pixels of it, the model reads %lld x %lld; set crop in --preprocess", path, width,
                         height, (long long)shape.dims[3], (long long)shape.dims[2]);
@@ -137,7 +137,7 @@ int cli_pool_open(int n_threads, qcnn_pool **pool)
     qcnn_error error;
     *pool = NULL;
     if (n_threads != 1 && qcnn_pool_create(n_threads, pool, &error))
-        return cli_fail_with(&error);
+        return cli_fail_at(NULL, &error);
     return CLI_DONE;
 }
 

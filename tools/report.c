@@ -157,7 +157,7 @@ static double put_stack(const page *p, double y, double scale, bool after)
         put_bar(p->out, rest ? "rest" : p->layers[i].kind, x, y, width - gap, 44, name, cli_bytes_text(bytes, value));
         if (width > 58) {
             fprintf(p->out, "<text class=\"on middle\" x=\"%.1f\" y=\"%.1f\" pointer-events=\"none\">", x + width / 2, y + 27);
-            put_tail(p->out, name, (int)(width / 9));
+            put_tail(p->out, name, (int)(width / 9) - 1);
             fputs("</text>\n", p->out);
         }
         x += width;
@@ -350,7 +350,7 @@ int cli_report_write(const cli_report *report, const char *path)
     if (fclose(p.out) || !complete)
         status = cli_fail("%s: out of memory, the report was not written", path);
     else if (qcnn_write_file(path, text, n_bytes, &error))
-        status = cli_fail_with(&error);
+        status = cli_fail_at(path, &error);
     free(p.layers);
     free(text);
     return status;

@@ -64,7 +64,7 @@ static int write_outputs(const run_request *request, const qcnn_session *session
     for (int i = 0; i < request->outputs.n; i++) {
         const qcnn_shape shape = qcnn_session_output_shape(session, i);
         if (qcnn_npy_write(request->outputs.items[i], &shape, outputs[i], &error))
-            return cli_fail_with(&error);
+            return cli_fail_at(request->outputs.items[i], &error);
     }
     return CLI_DONE;
 }
@@ -85,7 +85,7 @@ static int run_session(const run_request *request, const qcnn_model *model, cons
     qcnn_error error;
     int status = CLI_FAILED;
     if (qcnn_session_create(model, &options, &session, &error))
-        cli_fail("%s: %s", request->model_path, error.message);
+        cli_fail_at(request->model_path, &error);
     else {
         float **outputs = cli_allocate((size_t)n_outputs, sizeof *outputs);
         for (int i = 0; i < n_outputs; i++) {
@@ -151,7 +151,7 @@ static int run_run(const cli_command *command, int argc, char **argv)
     status = CLI_DONE;
     for (int i = 0; status == CLI_DONE && i < request.n_inputs; i++)
         if (qcnn_npy_read(request.input_paths[i], &arrays[i], &error))
-            status = cli_fail_with(&error);
+            status = cli_fail_at(request.input_paths[i], &error);
     if (status == CLI_DONE)
         status = run_model(&request, arrays);
     for (int i = 0; i < request.n_inputs; i++)

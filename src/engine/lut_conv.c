@@ -13,6 +13,9 @@
 
 #include <string.h>
 
+// Few taps a call, and sums are loaded and stored too often; many, and their tables leave the first-level cache.
+enum { MIN_TAPS_PER_CALL = 4, MAX_TAPS_PER_CALL = 9 };
+
 // The shape of the work, in the layer's own units; a 1-D convolution is a 2-D one of height 1.
 typedef struct lut_conv_geometry {
     int64_t height, width, out_height, out_width; // of input and output
@@ -21,7 +24,7 @@ typedef struct lut_conv_geometry {
     size_t row_columns;   // of all phases: the floats of one codeword
     size_t table_floats;  // tables of one input row: [n_subspaces][n_codewords][row_columns]
     size_t ring_rows;
-    size_t lanes;         // output columns, rounded up to whole blocks
+    size_t lanes; // output columns, rounded up to whole blocks
     int n_strips;
 } lut_conv_geometry;
 
@@ -82,7 +85,7 @@ static size_t lut_conv_place(const lut_conv_geometry *g, const qcnn_codebook *bo
     scratch->sums = (float *)(void *)(base + used);
     used += round_to_line((size_t)book->n_outputs * g->lanes * sizeof(float));
     scratch->tap_tables = (const float **)(void *)(base + used);
-    used += round_to_line((size_t)book->n_taps * sizeof(float *));
+    used += round_to_line(((size_t)book->n_taps + MIN_TAPS_PER_CALL) * sizeof(float *));
     scratch->slot_rows = (int64_t *)(void *)(base + used);
     used += round_to_line(g->ring_rows * sizeof(int64_t));
     return used;
@@ -96,7 +99,8 @@ static void lut_conv_plan(qcnn_step *step)
                           (double)book->n_outputs * (double)g.lanes;
     static unsigned char nowhere[64];
     lut_conv_scratch unused;
-    step->worker_bytes = floats < 1e15 ? lut_conv_place(&g, book, nowhere, &unused) : SIZE_MAX; // beyond any machine: the session refuses it
+    step->worker_bytes =
+        floats < 1e15 ? lut_conv_place(&g, book, nowhere, &unused) : SIZE_MAX; // beyond any machine: the session refuses it
 }
 
 // One input row of a group, spread into phases with zeros around it: input_row[channel][phase][column].
@@ -146,8 +150,27 @@ typedef struct lut_conv_job {
     lut_conv_geometry g;
 } lut_conv_job;
 
-// Sums of one output row of a group into scratch->sums, [n_outputs][lanes].
-static void sum_row(const lut_conv_job *job, const lut_conv_scratch *scratch, const uint8_t *assignments, const float *bias, int64_t out_row)
+// Fills scratch->tap_tables for subspace m and the kernel rows ky..ky_end-1, which lie inside the input; returns how many.
+static size_t point_at_tables(const lut_conv_job *job, const lut_conv_scratch *scratch, int m, int ky, int ky_end, int64_t out_row,
+                              size_t n)
+{
+    const lut_conv_geometry *g = &job->g;
+    const float *tables = scratch->ring + (size_t)m * (size_t)job->book->n_codewords * g->row_columns;
+    for (; ky < ky_end; ky++) {
+        const size_t row = (size_t)(out_row * g->stride_h - g->pad_top + (int64_t)ky * g->dilation_h);
+        const float *row_tables = tables + row % g->ring_rows * g->table_floats;
+        for (size_t kx = 0; kx < (size_t)g->kernel_w; kx++) {
+            const size_t offset = kx * (size_t)g->dilation_w, stride = (size_t)g->stride_w;
+            scratch->tap_tables[n++] = row_tables + offset % stride * g->phase_columns + offset / stride;
+        }
+    }
+    return n;
+}
+
+// Sums of one output row of a group into scratch->sums, [n_outputs][lanes]. One call of the kernel takes all taps of a
+// subspace, or several subspaces where the kernel is small: sums stay in registers meanwhile.
+static void sum_row(const lut_conv_job *job, const lut_conv_scratch *scratch, const uint8_t *assignments, const float *bias,
+                    int64_t out_row)
 {
     const lut_conv_geometry *g = &job->g;
     const qcnn_codebook *book = job->book;
@@ -155,21 +178,24 @@ static void sum_row(const lut_conv_job *job, const lut_conv_scratch *scratch, co
     for (size_t o = 0; o < n_outputs; o++)
         for (size_t column = 0; column < g->lanes; column++)
             scratch->sums[o * g->lanes + column] = bias ? bias[o] : 0;
-    for (int m = 0; m < book->n_subspaces; m++) {
-        const float *tables = scratch->ring + (size_t)m * (size_t)book->n_codewords * g->row_columns;
-        for (int ky = 0; ky < g->kernel_h; ky++) {
-            const int64_t row = out_row * g->stride_h - g->pad_top + (int64_t)ky * g->dilation_h;
-            if (row < 0 || row >= g->height)
-                continue; // a row of padding adds nothing
-            const float *row_tables = tables + (size_t)row % g->ring_rows * g->table_floats;
-            for (int kx = 0; kx < g->kernel_w; kx++) {
-                const size_t offset = (size_t)kx * (size_t)g->dilation_w;
-                scratch->tap_tables[kx] = row_tables + offset % (size_t)g->stride_w * g->phase_columns + offset / (size_t)g->stride_w;
-            }
-            job->step->kernels->lut_sum_columns(n_outputs, (size_t)g->kernel_w, assignments + (size_t)(m * book->n_taps + ky * g->kernel_w) * n_outputs,
+    int ky = 0, ky_end = g->kernel_h; // rows of padding add nothing
+    const int64_t top = out_row * g->stride_h - g->pad_top;
+    while (ky < ky_end && top + (int64_t)ky * g->dilation_h < 0)
+        ky++;
+    while (ky < ky_end && top + (int64_t)(ky_end - 1) * g->dilation_h >= g->height)
+        ky_end--;
+    const bool small = book->n_taps < MIN_TAPS_PER_CALL && ky_end - ky == g->kernel_h;
+    const int subspaces = small ? MIN_TAPS_PER_CALL / book->n_taps : 1;
+    const int rows = g->kernel_w < MAX_TAPS_PER_CALL ? MAX_TAPS_PER_CALL / g->kernel_w : 1;
+    for (int m = 0; m < book->n_subspaces; m += subspaces)
+        for (int row = ky; row < ky_end; row += rows) {
+            const int row_end = ky_end - row < rows ? ky_end : row + rows;
+            size_t n_taps = 0;
+            for (int next = m; next < m + subspaces && next < book->n_subspaces; next++)
+                n_taps = point_at_tables(job, scratch, next, row, row_end, out_row, n_taps);
+            job->step->kernels->lut_sum_columns(n_outputs, n_taps, assignments + (size_t)(m * book->n_taps + row * g->kernel_w) * n_outputs,
                                                 scratch->tap_tables, g->row_columns, scratch->sums, g->lanes);
         }
-    }
 }
 
 // One strip of output rows of one group of one image.

@@ -14,7 +14,7 @@ typedef struct lut_fc_job {
     const qcnn_codebook *book;
     size_t n_rows, lanes; // of this pass
     size_t first_row;
-    size_t columns; // of `inputs`: the lanes, and never fewer than the GEMM kernel reads
+    size_t columns;      // of `inputs`: the lanes, and never fewer than the GEMM kernel reads
     const float *inputs; // one row: [n_inputs]; more: [n_inputs][columns], the pass's rows as columns, zeros behind them
     float *tables;       // [n_subspaces][n_codewords][lanes]
 } lut_fc_job;

@@ -69,7 +69,8 @@ static void put_tensor_head(const qcnn_model *model, int value, qcnn_buffer *hea
 }
 
 // Appends the initializer of a constant value; with `data` false only its heads, as many bytes shorter as *data_bytes says.
-static qcnn_status put_initializer(const qcnn_model *model, int value, bool data, qcnn_buffer *graph, uint64_t *data_bytes, qcnn_error *error)
+static qcnn_status put_initializer(const qcnn_model *model, int value, bool data, qcnn_buffer *graph, uint64_t *data_bytes,
+                                   qcnn_error *error)
 {
     const qcnn_tensor *tensor = &model->tensors[model->values[value].tensor];
     qcnn_buffer head = { 0 };

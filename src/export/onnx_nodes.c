@@ -21,10 +21,10 @@ typedef struct exporting {
     const qcnn_model *model;
     const qcnn_node *node;
     qcnn_buffer *graph;
-    qcnn_buffer onnx;                      // the NodeProto being built
-    char output[QCNN_EXPORT_NAME_BYTES];   // of our node
-    char current[QCNN_EXPORT_NAME_BYTES];  // what the chain has reached
-    int n_parts, n_links, n_links_done;    // inner names used; ONNX nodes in the chain, and those written
+    qcnn_buffer onnx;                     // the NodeProto being built
+    char output[QCNN_EXPORT_NAME_BYTES];  // of our node
+    char current[QCNN_EXPORT_NAME_BYTES]; // what the chain has reached
+    int n_parts, n_links, n_links_done;   // inner names used; ONNX nodes in the chain, and those written
 } exporting;
 
 void qcnn_export_value_name(const qcnn_model *model, int index, char name[QCNN_EXPORT_NAME_BYTES])
@@ -141,12 +141,28 @@ static void add_constant(exporting *e, const int64_t *integers, int n, float sca
 // ---- activations ----------------------------------------------------------------------------------------------------
 
 static const char *const function_ops[QCNN_N_FUNCTIONS] = {
-    [QCNN_IDENTITY] = "Identity", [QCNN_RELU] = "Relu",         [QCNN_LEAKY_RELU] = "LeakyRelu", [QCNN_CLIP] = "Clip",
-    [QCNN_ELU] = "Elu",           [QCNN_SIGMOID] = "Sigmoid",   [QCNN_HARD_SIGMOID] = "HardSigmoid", [QCNN_TANH] = "Tanh",
-    [QCNN_SQRT] = "Sqrt",         [QCNN_EXP] = "Exp",           [QCNN_LOG] = "Log",              [QCNN_ABS] = "Abs",
-    [QCNN_NEGATE] = "Neg",        [QCNN_RECIPROCAL] = "Reciprocal", [QCNN_ADD] = "Add",          [QCNN_SUBTRACT] = "Sub",
-    [QCNN_MULTIPLY] = "Mul",      [QCNN_DIVIDE] = "Div",        [QCNN_MINIMUM] = "Min",          [QCNN_MAXIMUM] = "Max",
-    [QCNN_POWER] = "Pow",         [QCNN_PRELU] = "PRelu",
+    [QCNN_IDENTITY] = "Identity",
+    [QCNN_RELU] = "Relu",
+    [QCNN_LEAKY_RELU] = "LeakyRelu",
+    [QCNN_CLIP] = "Clip",
+    [QCNN_ELU] = "Elu",
+    [QCNN_SIGMOID] = "Sigmoid",
+    [QCNN_HARD_SIGMOID] = "HardSigmoid",
+    [QCNN_TANH] = "Tanh",
+    [QCNN_SQRT] = "Sqrt",
+    [QCNN_EXP] = "Exp",
+    [QCNN_LOG] = "Log",
+    [QCNN_ABS] = "Abs",
+    [QCNN_NEGATE] = "Neg",
+    [QCNN_RECIPROCAL] = "Reciprocal",
+    [QCNN_ADD] = "Add",
+    [QCNN_SUBTRACT] = "Sub",
+    [QCNN_MULTIPLY] = "Mul",
+    [QCNN_DIVIDE] = "Div",
+    [QCNN_MINIMUM] = "Min",
+    [QCNN_MAXIMUM] = "Max",
+    [QCNN_POWER] = "Pow",
+    [QCNN_PRELU] = "PRelu",
 };
 
 // ONNX nodes that a function of one argument takes; HardSwish came with opset 14 and is written as what it means.

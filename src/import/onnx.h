@@ -22,19 +22,33 @@
 
 enum {
     // Limits on what a file may hold: far beyond real networks, they bound memory and time on hostile files.
-    ONNX_MAX_NODES = 1 << 14,
+    ONNX_MAX_NODES = 1 << 13,
     ONNX_MAX_TENSORS = 1 << 14,
-    ONNX_MAX_INPUTS = 1 << 10,    // of a graph or a node; outputs likewise
-    ONNX_MAX_VALUES = 1 << 16,    // names that something defines
-    ONNX_MAX_INTEGERS = 1 << 16,  // elements of one integer constant
+    ONNX_MAX_INPUTS = 1 << 10,   // of a graph or a node; outputs likewise
+    ONNX_MAX_VALUES = 1 << 16,   // names that something defines
+    ONNX_MAX_INTEGERS = 1 << 16, // elements of one integer constant
 };
 
 // ---- the file -------------------------------------------------------------------------------------------------------
 
 // TensorProto.DataType
 enum {
-    ONNX_FLOAT = 1, ONNX_UINT8, ONNX_INT8, ONNX_UINT16, ONNX_INT16, ONNX_INT32, ONNX_INT64, ONNX_STRING, ONNX_BOOL,
-    ONNX_FLOAT16, ONNX_DOUBLE, ONNX_UINT32, ONNX_UINT64, ONNX_COMPLEX64, ONNX_COMPLEX128, ONNX_BFLOAT16
+    ONNX_FLOAT = 1,
+    ONNX_UINT8,
+    ONNX_INT8,
+    ONNX_UINT16,
+    ONNX_INT16,
+    ONNX_INT32,
+    ONNX_INT64,
+    ONNX_STRING,
+    ONNX_BOOL,
+    ONNX_FLOAT16,
+    ONNX_DOUBLE,
+    ONNX_UINT32,
+    ONNX_UINT64,
+    ONNX_COMPLEX64,
+    ONNX_COMPLEX128,
+    ONNX_BFLOAT16
 };
 
 static inline bool onnx_is_float(int type)
@@ -59,8 +73,8 @@ typedef struct onnx_port {
 
 typedef struct onnx_node {
     qcnn_span name, op, domain;
-    qcnn_span message; // the NodeProto: attributes are looked up in it when asked for
-    int first_input, n_inputs;   // in onnx_graph.arguments
+    qcnn_span message;         // the NodeProto: attributes are looked up in it when asked for
+    int first_input, n_inputs; // in onnx_graph.arguments
     int first_output, n_outputs;
 } onnx_node;
 
@@ -86,10 +100,10 @@ qcnn_status qcnn_onnx_parse_tensor(qcnn_span message, onnx_tensor *tensor, qcnn_
 bool qcnn_onnx_has(const onnx_node *node, const char *name);
 int64_t qcnn_onnx_int(const onnx_node *node, const char *name, int64_t otherwise);
 float qcnn_onnx_float(const onnx_node *node, const char *name, float otherwise);
-qcnn_span qcnn_onnx_text(const onnx_node *node, const char *name);                  // empty when absent
-qcnn_span qcnn_onnx_message(const onnx_node *node, const char *name);               // of a tensor attribute; likewise
-bool qcnn_onnx_ints(const onnx_node *node, const char *name, int64_t *list, int max, int *n);     // false also beyond `max`
-bool qcnn_onnx_floats(const onnx_node *node, const char *name, float *list, int max, int *n);     // likewise
+qcnn_span qcnn_onnx_text(const onnx_node *node, const char *name);                            // empty when absent
+qcnn_span qcnn_onnx_message(const onnx_node *node, const char *name);                         // of a tensor attribute; likewise
+bool qcnn_onnx_ints(const onnx_node *node, const char *name, int64_t *list, int max, int *n); // false also beyond `max`
+bool qcnn_onnx_floats(const onnx_node *node, const char *name, float *list, int max, int *n); // likewise
 
 // ---- tensor data ----------------------------------------------------------------------------------------------------
 
@@ -114,8 +128,8 @@ qcnn_status qcnn_read_external(const char *folder, qcnn_span location, uint64_t 
 // What a name stands for.
 typedef struct onnx_value {
     qcnn_span name;
-    int producer;      // node, or -1
-    int initializer;   // or -1
+    int producer;    // node, or -1
+    int initializer; // or -1
     bool is_input;
     bool is_read;      // by a node, or it is a graph output
     bool known;        // set once the rest is
@@ -129,12 +143,12 @@ typedef struct onnx_import {
     onnx_graph graph;
     onnx_source source;
     const qcnn_import_options *options;
-    qcnn_model *model;      // being built
-    onnx_value *values;     // sorted by name
+    qcnn_model *model;  // being built
+    onnx_value *values; // sorted by name
     size_t n_values;
-    int *arguments;         // graph.arguments as indices of values, -1 for absent ones
-    uint64_t budget;        // bytes that computed constants may still take
-    const onnx_node *node;  // being lowered
+    int *arguments;        // graph.arguments as indices of values, -1 for absent ones
+    uint64_t budget;       // bytes that computed constants may still take
+    const onnx_node *node; // being lowered
     qcnn_error *error;
 } onnx_import;
 

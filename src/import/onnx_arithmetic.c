@@ -95,11 +95,19 @@ static const struct {
     qcnn_function function;
     float alpha, beta;
 } unary_functions[] = {
-    { "Relu", QCNN_RELU, NAN, NAN },           { "LeakyRelu", QCNN_LEAKY_RELU, 0.01f, NAN }, { "Elu", QCNN_ELU, 1, NAN },
-    { "Sigmoid", QCNN_SIGMOID, NAN, NAN },     { "HardSigmoid", QCNN_HARD_SIGMOID, 0.2f, 0.5f },
-    { "Tanh", QCNN_TANH, NAN, NAN },           { "HardSwish", QCNN_HARD_SWISH, NAN, NAN },   { "Sqrt", QCNN_SQRT, NAN, NAN },
-    { "Exp", QCNN_EXP, NAN, NAN },             { "Log", QCNN_LOG, NAN, NAN },                { "Abs", QCNN_ABS, NAN, NAN },
-    { "Neg", QCNN_NEGATE, NAN, NAN },          { "Reciprocal", QCNN_RECIPROCAL, NAN, NAN },
+    { "Relu", QCNN_RELU, NAN, NAN },
+    { "LeakyRelu", QCNN_LEAKY_RELU, 0.01f, NAN },
+    { "Elu", QCNN_ELU, 1, NAN },
+    { "Sigmoid", QCNN_SIGMOID, NAN, NAN },
+    { "HardSigmoid", QCNN_HARD_SIGMOID, 0.2f, 0.5f },
+    { "Tanh", QCNN_TANH, NAN, NAN },
+    { "HardSwish", QCNN_HARD_SWISH, NAN, NAN },
+    { "Sqrt", QCNN_SQRT, NAN, NAN },
+    { "Exp", QCNN_EXP, NAN, NAN },
+    { "Log", QCNN_LOG, NAN, NAN },
+    { "Abs", QCNN_ABS, NAN, NAN },
+    { "Neg", QCNN_NEGATE, NAN, NAN },
+    { "Reciprocal", QCNN_RECIPROCAL, NAN, NAN },
 };
 
 static qcnn_status lower_unary(onnx_import *import)

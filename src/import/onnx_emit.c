@@ -38,7 +38,8 @@ static qcnn_span layer_name(const onnx_import *import)
 
 void qcnn_onnx_name_text(qcnn_span name, const char *part, char text[QCNN_ONNX_NAME_BYTES])
 {
-    snprintf(text, QCNN_ONNX_NAME_BYTES, "%.*s%s%s", (int)(name.n < 200 ? name.n : 200), (const char *)name.data, part ? "/" : "", part ? part : "");
+    snprintf(text, QCNN_ONNX_NAME_BYTES, "%.*s%s%s", (int)(name.n < 200 ? name.n : 200), (const char *)name.data, part ? "/" : "",
+             part ? part : "");
     if (!qcnn_bytes_are_text((const unsigned char *)text, strlen(text), false))
         for (char *c = text; *c; c++)
             if (*c < ' ' || *c > '~')
@@ -219,7 +220,8 @@ qcnn_status qcnn_onnx_emit(onnx_import *import, qcnn_op op, const char *part, co
 
 qcnn_status qcnn_onnx_emit_unary(onnx_import *import, const qcnn_activation *activation, const char *part, int input, int *output)
 {
-    const qcnn_attributes attributes = { .function = activation->function, .activation = { .alpha = activation->alpha, .beta = activation->beta } };
+    const qcnn_attributes attributes = { .function = activation->function,
+                                         .activation = { .alpha = activation->alpha, .beta = activation->beta } };
     return qcnn_onnx_emit(import, QCNN_OP_UNARY, part, &input, 1, &attributes, output);
 }
 

@@ -47,9 +47,9 @@ static qcnn_status open_external(const char *folder, qcnn_span location, int *fi
             *file = descend(*file, name, rest == NULL);
     }
     if (*file < 0)
-        return errno == ELOOP || errno == ENOTDIR ? bad_location(location, "the path goes through a symbolic link or a file", error)
-                                                  : qcnn_fail(error, QCNN_ERROR_IO, "external data '%.*s': %s", QCNN_SPAN_TEXT(location),
-                                                              strerror(errno));
+        return errno == ELOOP || errno == ENOTDIR
+                   ? bad_location(location, "the path goes through a symbolic link or a file", error)
+                   : qcnn_fail(error, QCNN_ERROR_IO, "external data '%.*s': %s", QCNN_SPAN_TEXT(location), strerror(errno));
     return QCNN_OK;
 }
 

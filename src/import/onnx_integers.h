@@ -6,10 +6,10 @@
 
 #include "import/onnx.h"
 
-qcnn_status qcnn_onnx_fold_pair(onnx_import *import);     // Add, Sub, ..., Equal, And: two operands that broadcast
-qcnn_status qcnn_onnx_fold_single(onnx_import *import);   // Abs, Neg, Not
-qcnn_status qcnn_onnx_fold_shape(onnx_import *import);    // Shape, Size: of any tensor
-qcnn_status qcnn_onnx_fold_reshape(onnx_import *import);  // Reshape, Flatten, Squeeze, Unsqueeze
+qcnn_status qcnn_onnx_fold_pair(onnx_import *import);    // Add, Sub, ..., Equal, And: two operands that broadcast
+qcnn_status qcnn_onnx_fold_single(onnx_import *import);  // Abs, Neg, Not
+qcnn_status qcnn_onnx_fold_shape(onnx_import *import);   // Shape, Size: of any tensor
+qcnn_status qcnn_onnx_fold_reshape(onnx_import *import); // Reshape, Flatten, Squeeze, Unsqueeze
 qcnn_status qcnn_onnx_fold_concat(onnx_import *import);
 qcnn_status qcnn_onnx_fold_gather(onnx_import *import);
 qcnn_status qcnn_onnx_fold_slice(onnx_import *import);

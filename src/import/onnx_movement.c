@@ -21,7 +21,8 @@ static qcnn_status lower_identity(onnx_import *import)
 static qcnn_status lower_dropout(onnx_import *import)
 {
     const onnx_value *training = qcnn_onnx_input(import, 2);
-    const bool is_training = training && !onnx_is_float(training->type) && qcnn_shape_elements(&training->shape) == 1 && training->integers[0];
+    const bool is_training =
+        training && !onnx_is_float(training->type) && qcnn_shape_elements(&training->shape) == 1 && training->integers[0];
     if (is_training) {
         int ratio = -1;
         if (qcnn_onnx_input(import, 1))
@@ -223,7 +224,8 @@ static qcnn_status lower_gather(onnx_import *import)
     const qcnn_shape shape = *qcnn_onnx_shape(import, input);
     const int axis = qcnn_onnx_axis(qcnn_onnx_int(import->node, "axis", 0), shape.rank);
     if (!indices || axis < 0 || n < 1 || n > MAX_GATHERED)
-        return qcnn_onnx_refuse(import, QCNN_ERROR_UNSUPPORTED, "only 1 to %d constant indices along a valid axis are supported", MAX_GATHERED);
+        return qcnn_onnx_refuse(import, QCNN_ERROR_UNSUPPORTED, "only 1 to %d constant indices along a valid axis are supported",
+                                MAX_GATHERED);
     const qcnn_shape index_shape = qcnn_onnx_input(import, 1)->shape;
     for (int i = 0; i < n; i++) {
         const int64_t index = indices[i] < 0 ? indices[i] + shape.dims[axis] : indices[i];

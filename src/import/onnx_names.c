@@ -31,7 +31,8 @@ static void define_all(onnx_import *import)
         define(import, (onnx_value){ .name = graph->initializers[i].name, .producer = -1, .initializer = (int)i });
     for (size_t i = 0; i < graph->n_nodes; i++)
         for (int k = 0; k < graph->nodes[i].n_outputs; k++)
-            define(import, (onnx_value){ .name = graph->arguments[graph->nodes[i].first_output + k], .producer = (int)i, .initializer = -1 });
+            define(import,
+                   (onnx_value){ .name = graph->arguments[graph->nodes[i].first_output + k], .producer = (int)i, .initializer = -1 });
 }
 
 // Equal names stand side by side now. Only an input and its default, an initializer, may share one.

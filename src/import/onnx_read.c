@@ -64,7 +64,8 @@ static qcnn_status input_shape(const onnx_import *import, const onnx_port *port,
             shape->dims[i] = import->options->side;
         else
             return qcnn_fail(import->error, QCNN_ERROR_ARGUMENT,
-                             "input '%.*s' leaves dimension %d open; give a preprocessing with a crop, or input tensors", QCNN_SPAN_TEXT(port->name), i);
+                             "input '%.*s' leaves dimension %d open; give a preprocessing with a crop, or input tensors",
+                             QCNN_SPAN_TEXT(port->name), i);
     }
     return QCNN_OK;
 }
@@ -84,11 +85,12 @@ static qcnn_status bind_float_input(onnx_import *import, const onnx_port *port, 
 static qcnn_status bind_integer_input(onnx_import *import, const onnx_port *port, const qcnn_array *array, onnx_value *value)
 {
     if (!array || !array->integers)
-        return qcnn_fail(import->error, QCNN_ERROR_UNSUPPORTED, "input '%.*s' is no float tensor; give its value as an integer input tensor",
-                         QCNN_SPAN_TEXT(port->name));
+        return qcnn_fail(import->error, QCNN_ERROR_UNSUPPORTED,
+                         "input '%.*s' is no float tensor; give its value as an integer input tensor", QCNN_SPAN_TEXT(port->name));
     const uint64_t n = qcnn_shape_elements(&array->shape);
     if (n > ONNX_MAX_INTEGERS)
-        return qcnn_fail(import->error, QCNN_ERROR_UNSUPPORTED, "input '%.*s': more than %d integers", QCNN_SPAN_TEXT(port->name), ONNX_MAX_INTEGERS);
+        return qcnn_fail(import->error, QCNN_ERROR_UNSUPPORTED, "input '%.*s': more than %d integers", QCNN_SPAN_TEXT(port->name),
+                         ONNX_MAX_INTEGERS);
     value->integers = qcnn_allocate((size_t)n, sizeof *value->integers);
     if (!value->integers)
         return qcnn_fail_memory(import->error, (size_t)n * sizeof *value->integers);
@@ -228,8 +230,8 @@ static qcnn_status bind_output(onnx_import *import, const onnx_port *port)
     if (!value->known && value->initializer >= 0)
         QCNN_TRY(qcnn_onnx_decode(import, &import->graph.initializers[value->initializer], value));
     if (!value->known || !onnx_is_float(value->type))
-        return qcnn_fail(import->error, QCNN_ERROR_UNSUPPORTED, "output '%.*s' is not a float tensor, or a second output that is not supported",
-                         QCNN_SPAN_TEXT(port->name));
+        return qcnn_fail(import->error, QCNN_ERROR_UNSUPPORTED,
+                         "output '%.*s' is not a float tensor, or a second output that is not supported", QCNN_SPAN_TEXT(port->name));
     char name[QCNN_ONNX_NAME_BYTES];
     qcnn_onnx_name_text(port->name, NULL, name);
     int output = value->value;

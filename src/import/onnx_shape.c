@@ -24,7 +24,8 @@ static qcnn_status reshaped(onnx_import *import, const qcnn_shape *from, qcnn_sh
     if (!qcnn_onnx_ints(import->node, "shape", from_attribute, QCNN_MAX_RANK, &n))
         QCNN_TRY(qcnn_onnx_integer_input(import, 1, &list, &n));
     if (!list || n > QCNN_MAX_RANK)
-        return qcnn_onnx_refuse(import, QCNN_ERROR_UNSUPPORTED, "its target shape is missing or has more than %d dimensions", QCNN_MAX_RANK);
+        return qcnn_onnx_refuse(import, QCNN_ERROR_UNSUPPORTED, "its target shape is missing or has more than %d dimensions",
+                                QCNN_MAX_RANK);
     const bool allow_zero = qcnn_onnx_int(import->node, "allowzero", 0) != 0;
     *to = (qcnn_shape){ .rank = n };
     for (int i = 0; i < n; i++) {

@@ -77,9 +77,7 @@ static float float_from_element(int type, uint64_t element)
     const uint32_t word = (uint32_t)(type == ONNX_BFLOAT16 ? element << 16 : element);
     switch (type) {
     case ONNX_FLOAT16: return float_from_half((uint32_t)element & 0xffff);
-    case ONNX_DOUBLE:
-        memcpy(&wide, &element, sizeof wide);
-        return (float)wide;
+    case ONNX_DOUBLE: memcpy(&wide, &element, sizeof wide); return (float)wide;
     default: // float, bfloat16
         memcpy(&value, &word, sizeof value);
         return value;
@@ -218,8 +216,8 @@ static qcnn_status find_elements(const onnx_tensor *tensor, element_source *from
 }
 
 // Reads external data into *loaded, which then stands for raw bytes.
-static qcnn_status load_external(const onnx_tensor *tensor, const onnx_source *source, uint64_t n_bytes, element_source *from, void **loaded,
-                                 qcnn_error *error)
+static qcnn_status load_external(const onnx_tensor *tensor, const onnx_source *source, uint64_t n_bytes, element_source *from,
+                                 void **loaded, qcnn_error *error)
 {
     if (!source->folder)
         return bad_tensor(tensor, QCNN_ERROR_UNSUPPORTED, "its data lies in another file, which cannot be read from here", error);
@@ -278,7 +276,8 @@ qcnn_status qcnn_onnx_floats_of(const onnx_tensor *tensor, const onnx_source *so
         return QCNN_OK;
     }
     float *floats = qcnn_allocate((size_t)n, sizeof *floats);
-    const qcnn_status status = floats ? decode(tensor, &from, (size_t)n, floats, error) : qcnn_fail_memory(error, (size_t)n * sizeof *floats);
+    const qcnn_status status =
+        floats ? decode(tensor, &from, (size_t)n, floats, error) : qcnn_fail_memory(error, (size_t)n * sizeof *floats);
     qcnn_release(loaded);
     result->data = result->owned_data = floats;
     if (status != QCNN_OK)
@@ -293,10 +292,12 @@ qcnn_status qcnn_onnx_integers_of(const onnx_tensor *tensor, const onnx_source *
     uint64_t n;
     void *loaded;
     if (qcnn_shape_elements(&tensor->shape) > ONNX_MAX_INTEGERS)
-        return bad_tensor(tensor, QCNN_ERROR_UNSUPPORTED, "integer tensors serve shapes and indices only, and this one is too large", error);
+        return bad_tensor(tensor, QCNN_ERROR_UNSUPPORTED, "integer tensors serve shapes and indices only, and this one is too large",
+                          error);
     QCNN_TRY(locate(tensor, source, &n, &from, &loaded, error));
     *values = qcnn_allocate((size_t)n, sizeof **values);
-    const qcnn_status status = *values ? decode(tensor, &from, (size_t)n, *values, error) : qcnn_fail_memory(error, (size_t)n * sizeof **values);
+    const qcnn_status status =
+        *values ? decode(tensor, &from, (size_t)n, *values, error) : qcnn_fail_memory(error, (size_t)n * sizeof **values);
     qcnn_release(loaded);
     if (status != QCNN_OK) {
         qcnn_release(*values);

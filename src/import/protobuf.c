@@ -63,10 +63,8 @@ static bool read_field(qcnn_pb_reader *reader, qcnn_pb_field *field)
         return false;
     field->tag = (uint32_t)tag;
     switch (tag & 7) {
-    case QCNN_PB_VARINT:
-        return qcnn_pb_varint(&reader->rest, &field->value);
-    case QCNN_PB_BYTES:
-        return qcnn_pb_varint(&reader->rest, &field->value) && take_bytes(reader, field->value, &field->bytes);
+    case QCNN_PB_VARINT: return qcnn_pb_varint(&reader->rest, &field->value);
+    case QCNN_PB_BYTES: return qcnn_pb_varint(&reader->rest, &field->value) && take_bytes(reader, field->value, &field->bytes);
     case QCNN_PB_FIXED32:
     case QCNN_PB_FIXED64:
         if (!take_bytes(reader, (tag & 7) == QCNN_PB_FIXED32 ? 4 : 8, &field->bytes))

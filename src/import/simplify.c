@@ -11,8 +11,8 @@
 // How often each value is read, and by which node it is made. Values added on the way are constants and have no entry.
 typedef struct graph_links {
     size_t n_values;
-    int *n_readers; // of each value; graph outputs count as one
-    int *producer;  // node, or -1
+    int *n_readers;  // of each value; graph outputs count as one
+    int *producer;   // node, or -1
     uint64_t budget; // bytes that copies of shared or mapped weights may still take
 } graph_links;
 
@@ -160,8 +160,8 @@ static bool is_factor(qcnn_function function)
     return function == QCNN_MULTIPLY || function == QCNN_DIVIDE;
 }
 
-static qcnn_status fold_constant(qcnn_model *model, const graph_links *links, qcnn_node *layer, qcnn_function function, const float *constant,
-                                 int stride, int64_t n_channels, qcnn_error *error)
+static qcnn_status fold_constant(qcnn_model *model, const graph_links *links, qcnn_node *layer, qcnn_function function,
+                                 const float *constant, int stride, int64_t n_channels, qcnn_error *error)
 {
     const bool has_bias = layer->n_inputs > 2 && layer->inputs[2] >= 0;
     float *weights, *bias;
@@ -197,7 +197,8 @@ static bool afford_copies(graph_links *links, const qcnn_model *model, const qcn
 static qcnn_status fuse_constant(qcnn_model *model, graph_links *links, qcnn_node *node, qcnn_error *error)
 {
     const qcnn_function function = node->attributes.function;
-    if (node->op != QCNN_OP_BINARY || function < QCNN_ADD || function > QCNN_DIVIDE || node->attributes.activation.function != QCNN_IDENTITY)
+    if (node->op != QCNN_OP_BINARY || function < QCNN_ADD || function > QCNN_DIVIDE ||
+        node->attributes.activation.function != QCNN_IDENTITY)
         return QCNN_OK;
     const bool commutes = function == QCNN_ADD || function == QCNN_MULTIPLY;
     const int data = commutes && model->values[node->inputs[0]].tensor >= 0; // which operand comes from the layer

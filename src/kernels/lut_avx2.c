@@ -7,8 +7,8 @@
 
 enum { LUT_COLUMNS = QCNN_LUT_COLUMNS, LUT_OUTPUTS = 4 };
 
-void qcnn_lut_sum_columns_avx2(size_t n_outputs, size_t n_taps, const uint8_t *assignments, const float *const *tables,
-                               size_t table_stride, float *sums, size_t lanes)
+void qcnn_lut_sum_columns_avx2(size_t n_outputs, size_t n_taps, const uint8_t *assignments, const float *const *tables, size_t table_stride,
+                               float *sums, size_t lanes)
 {
     for (size_t column = 0; column < lanes; column += LUT_COLUMNS) {
         size_t o = 0;

@@ -16,8 +16,10 @@ int qcnn_assignment_bits(int n_codewords)
 uint64_t qcnn_codebook_bytes(const qcnn_codebook *book)
 {
     const uint64_t n_codewords = (uint64_t)book->n_sets * (uint64_t)book->n_subspaces * (uint64_t)book->n_codewords;
-    const uint64_t n_assignments = (uint64_t)book->groups * (uint64_t)book->n_subspaces * (uint64_t)book->n_taps * (uint64_t)book->n_outputs;
-    return n_codewords * (uint64_t)book->subspace * sizeof(float) + (n_assignments * (uint64_t)qcnn_assignment_bits(book->n_codewords) + 7) / 8;
+    const uint64_t n_assignments =
+        (uint64_t)book->groups * (uint64_t)book->n_subspaces * (uint64_t)book->n_taps * (uint64_t)book->n_outputs;
+    return n_codewords * (uint64_t)book->subspace * sizeof(float) +
+           (n_assignments * (uint64_t)qcnn_assignment_bits(book->n_codewords) + 7) / 8;
 }
 
 uint64_t qcnn_tensor_bytes(const qcnn_tensor *tensor)

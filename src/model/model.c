@@ -162,7 +162,8 @@ static qcnn_status copy_into(const qcnn_model *model, qcnn_model *copy, qcnn_err
     }
     for (size_t i = 0; i < model->n_nodes; i++) {
         const qcnn_node *node = &model->nodes[i];
-        QCNN_TRY(qcnn_model_add_node(copy, node->op, node->name, node->inputs, node->n_inputs, node->output, &node->attributes, &index, error));
+        QCNN_TRY(
+            qcnn_model_add_node(copy, node->op, node->name, node->inputs, node->n_inputs, node->output, &node->attributes, &index, error));
     }
     for (size_t i = 0; i < model->n_tensors; i++) {
         qcnn_tensor tensor = model->tensors[i];
@@ -270,10 +271,14 @@ qcnn_layer_info qcnn_model_layer(const qcnn_model *model, int index)
     if (index < 0 || (size_t)index >= model->n_nodes)
         return (qcnn_layer_info){ 0 };
     const qcnn_node *node = &model->nodes[index];
-    qcnn_layer_info info = { .name = node->name ? node->name : "", .type = qcnn_op_name(node->op), .output_shape = model->values[node->output].shape, .storage = "", .method = "", .error = -1 };
+    qcnn_layer_info info = { .name = node->name ? node->name : "",
+                             .type = qcnn_op_name(node->op),
+                             .output_shape = model->values[node->output].shape,
+                             .storage = "",
+                             .method = "",
+                             .error = -1 };
     const qcnn_tensor *weights = qcnn_node_weights(model, node), *bias = qcnn_node_bias(model, node);
-    const qcnn_layer_cost cost =
-        qcnn_cost(node, weights, &model->values[node->inputs[0]].shape, &model->values[node->output].shape);
+    const qcnn_layer_cost cost = qcnn_cost(node, weights, &model->values[node->inputs[0]].shape, &model->values[node->output].shape);
     info.dense_operations = cost.dense_operations;
     info.dense_cost = cost.dense;
     if (!weights)

@@ -21,7 +21,8 @@ static qcnn_status check_order(const qcnn_model *model, bool *known, qcnn_error 
 {
     for (size_t i = 0; i < model->n_values; i++) {
         if (model->values[i].tensor >= 0 && (size_t)model->values[i].tensor >= model->n_tensors)
-            return qcnn_fail(error, QCNN_ERROR_FORMAT, "value %zu refers to tensor %d of %zu", i, model->values[i].tensor, model->n_tensors);
+            return qcnn_fail(error, QCNN_ERROR_FORMAT, "value %zu refers to tensor %d of %zu", i, model->values[i].tensor,
+                             model->n_tensors);
         known[i] = model->values[i].tensor >= 0;
     }
     for (size_t i = 0; i < model->n_inputs; i++) {
@@ -62,7 +63,8 @@ static qcnn_status check_graph(const qcnn_model *model, qcnn_error *error)
 
 static bool same_codebook_shape(const qcnn_codebook *book, const qcnn_shape *shape)
 {
-    if (book->groups < 1 || book->n_inputs < 1 || book->n_outputs < 1 || book->n_taps < 1 || book->subspace < 1 || book->subspace > book->n_inputs)
+    if (book->groups < 1 || book->n_inputs < 1 || book->n_outputs < 1 || book->n_taps < 1 || book->subspace < 1 ||
+        book->subspace > book->n_inputs)
         return false;
     if (book->n_sets != 1 && book->n_sets != book->groups)
         return false;

@@ -343,12 +343,29 @@ static const op_facts ops[QCNN_N_OPS] = {
 };
 
 static const char *const functions[QCNN_N_FUNCTIONS] = {
-    [QCNN_IDENTITY] = "identity", [QCNN_RELU] = "relu", [QCNN_LEAKY_RELU] = "leaky_relu", [QCNN_CLIP] = "clip",
-    [QCNN_ELU] = "elu", [QCNN_SIGMOID] = "sigmoid", [QCNN_HARD_SIGMOID] = "hard_sigmoid", [QCNN_TANH] = "tanh",
-    [QCNN_HARD_SWISH] = "hard_swish", [QCNN_SQRT] = "sqrt", [QCNN_EXP] = "exp", [QCNN_LOG] = "log",
-    [QCNN_ABS] = "abs", [QCNN_NEGATE] = "negate", [QCNN_RECIPROCAL] = "reciprocal", [QCNN_ADD] = "add",
-    [QCNN_SUBTRACT] = "subtract", [QCNN_MULTIPLY] = "multiply", [QCNN_DIVIDE] = "divide", [QCNN_MINIMUM] = "minimum",
-    [QCNN_MAXIMUM] = "maximum", [QCNN_POWER] = "power", [QCNN_PRELU] = "prelu",
+    [QCNN_IDENTITY] = "identity",
+    [QCNN_RELU] = "relu",
+    [QCNN_LEAKY_RELU] = "leaky_relu",
+    [QCNN_CLIP] = "clip",
+    [QCNN_ELU] = "elu",
+    [QCNN_SIGMOID] = "sigmoid",
+    [QCNN_HARD_SIGMOID] = "hard_sigmoid",
+    [QCNN_TANH] = "tanh",
+    [QCNN_HARD_SWISH] = "hard_swish",
+    [QCNN_SQRT] = "sqrt",
+    [QCNN_EXP] = "exp",
+    [QCNN_LOG] = "log",
+    [QCNN_ABS] = "abs",
+    [QCNN_NEGATE] = "negate",
+    [QCNN_RECIPROCAL] = "reciprocal",
+    [QCNN_ADD] = "add",
+    [QCNN_SUBTRACT] = "subtract",
+    [QCNN_MULTIPLY] = "multiply",
+    [QCNN_DIVIDE] = "divide",
+    [QCNN_MINIMUM] = "minimum",
+    [QCNN_MAXIMUM] = "maximum",
+    [QCNN_POWER] = "power",
+    [QCNN_PRELU] = "prelu",
 };
 
 const char *qcnn_op_name(qcnn_op op)
@@ -372,7 +389,8 @@ qcnn_status qcnn_infer_shape(const qcnn_node *node, const qcnn_shape *const *inp
         if (!inputs[i] && i < op->n_required)
             return refuse(node, error, "a required input is absent", NULL);
         if (inputs[i] && !valid_shape(inputs[i]))
-            return refuse(node, error, "an input has an impossible shape", inputs[i]->rank >= 0 && inputs[i]->rank <= QCNN_MAX_RANK ? inputs[i] : NULL);
+            return refuse(node, error, "an input has an impossible shape",
+                          inputs[i]->rank >= 0 && inputs[i]->rank <= QCNN_MAX_RANK ? inputs[i] : NULL);
     }
     const qcnn_function fused = node->attributes.activation.function;
     if (fused < QCNN_IDENTITY || fused > QCNN_RECIPROCAL ||

@@ -20,10 +20,26 @@ typedef enum outcome { PASSED, SKIPPED, FAILED, NOT_OURS } outcome;
 
 // Operators of interface.md. Cases with any other are not ours.
 static const char *const operators[] = {
-    "Conv", "Gemm", "MatMul", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LRN", "Relu", "LeakyRelu", "PRelu",
-    "Clip", "Elu", "Sigmoid", "HardSigmoid", "Tanh", "HardSwish", "Softmax", "LogSoftmax", "Concat", "Add", "Sub", "Mul", "Div", "Sum",
-    "BatchNormalization", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Dropout", "Pad", "Constant", "Identity", "Cast",
-    "ReduceMean", "Shape", "Gather", "Slice",
+    "Conv",          "Gemm",
+    "MatMul",        "MaxPool",
+    "AveragePool",   "GlobalAveragePool",
+    "GlobalMaxPool", "LRN",
+    "Relu",          "LeakyRelu",
+    "PRelu",         "Clip",
+    "Elu",           "Sigmoid",
+    "HardSigmoid",   "Tanh",
+    "HardSwish",     "Softmax",
+    "LogSoftmax",    "Concat",
+    "Add",           "Sub",
+    "Mul",           "Div",
+    "Sum",           "BatchNormalization",
+    "Flatten",       "Reshape",
+    "Transpose",     "Squeeze",
+    "Unsqueeze",     "Dropout",
+    "Pad",           "Constant",
+    "Identity",      "Cast",
+    "ReduceMean",    "Shape",
+    "Gather",        "Slice",
 };
 
 // ---- which cases ----------------------------------------------------------------------------------------------------
@@ -99,7 +115,8 @@ static long first_difference(const float *actual, const float *expected, size_t 
 
 // ---- one case -------------------------------------------------------------------------------------------------------
 
-static outcome compare_outputs(const char *folder, const qcnn_session *session, float *const *outputs, int n_outputs, char *reason, size_t size)
+static outcome compare_outputs(const char *folder, const qcnn_session *session, float *const *outputs, int n_outputs, char *reason,
+                               size_t size)
 {
     for (int i = 0; i < n_outputs; i++) {
         qcnn_array expected;

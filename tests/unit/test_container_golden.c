@@ -10,6 +10,8 @@
 
 #include "base/crc32.h"
 
+#define PYTHON "/usr/bin/python3" // Debian's, the one that has NumPy
+
 static const char golden_path[] = QCNN_SOURCE_DIR "/tests/golden/every_op.qcnn";
 
 static void write_whole(const char *path, bytes file)
@@ -37,9 +39,9 @@ static char *output_of(const char *command)
 
 static bool have_python(void)
 {
-    char *version = output_of("python3 --version 2>/dev/null");
+    char *version = output_of(PYTHON " --version 2>/dev/null");
     if (!version)
-        print_message("SKIPPED: python3 absent, the second reader was not run\n");
+        print_message("SKIPPED: " PYTHON " absent, the second reader was not run\n");
     free(version);
     return version != NULL;
 }
@@ -141,9 +143,9 @@ static void test_second_reader_agrees(void **state)
     (void)state;
     if (!have_python())
         return;
-    assert_second_reader_agrees(save_and_free(every_op()), "python3");
-    assert_second_reader_agrees(save_and_free(every_op()), "python3 -S"); // without site packages: decodes without NumPy
-    assert_second_reader_agrees(save_and_free(tiny()), "python3");
+    assert_second_reader_agrees(save_and_free(every_op()), PYTHON);
+    assert_second_reader_agrees(save_and_free(every_op()), PYTHON " -S"); // without site packages: decodes without NumPy
+    assert_second_reader_agrees(save_and_free(tiny()), PYTHON);
     for (int k = 1; k <= QCNN_MAX_CODEWORDS; k = 2 * k + 1) {
         network net = new_network();
         const int x = add_input(&net, "x", SHAPE(1, 9, 5, 5));
@@ -151,7 +153,7 @@ static void test_second_reader_agrees(void **state)
         a.groups = 3;
         const int y = add_node(&net, QCNN_OP_CONV, "y", x, add_codebook(&net, "w", SHAPE(21, 3, 3, 3), 3, k % 2 ? 3 : 1, 2, k), -1, a);
         assert_int_equal(qcnn_model_add_output(net.model, y, NULL), QCNN_OK);
-        assert_second_reader_agrees(save_and_free(net.model), "python3");
+        assert_second_reader_agrees(save_and_free(net.model), PYTHON);
     }
 }
 
@@ -164,7 +166,7 @@ static void test_second_reader_refuses(void **state)
     const bytes file = save_and_free(tiny());
     const char *path = "test_container_golden_bad.qcnn";
     char command[600];
-    snprintf(command, sizeof command, "python3 '%s/scripts/read_qcnn.py' %s 2>/dev/null", QCNN_SOURCE_DIR, path);
+    snprintf(command, sizeof command, PYTHON " '%s/scripts/read_qcnn.py' %s 2>/dev/null", QCNN_SOURCE_DIR, path);
     for (size_t i = 0; i < file.n; i += 97) {
         file.data[i] ^= 4;
         write_whole(path, file);

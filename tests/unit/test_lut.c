@@ -21,14 +21,14 @@ typedef struct lut_case {
 } lut_case;
 
 static const lut_case conv_cases[] = {
-    { 1, 7, 9, 1, 8, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 4, 16, 1 },   // plain
-    { 2, 13, 13, 2, 12, 10, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 8, 32, 1 }, // groups share, narrow last subspace
-    { 1, 13, 31, 2, 9, 7, 5, 5, 1, 1, 1, 1, 2, 2, 2, 2, 2, 128, 2 },  // own codebooks, more than one block of columns
+    { 1, 7, 9, 1, 8, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 4, 16, 1 },      // plain
+    { 2, 13, 13, 2, 12, 10, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 8, 32, 1 },   // groups share, narrow last subspace
+    { 1, 13, 31, 2, 9, 7, 5, 5, 1, 1, 1, 1, 2, 2, 2, 2, 2, 128, 2 },    // own codebooks, more than one block of columns
     { 1, 23, 23, 1, 3, 12, 11, 11, 4, 4, 1, 1, 0, 0, 0, 0, 3, 128, 1 }, // AlexNet's first layer, smaller
-    { 1, 10, 11, 1, 5, 6, 1, 1, 2, 3, 1, 1, 0, 0, 0, 0, 5, 256, 1 },  // stride beyond the kernel
-    { 1, 12, 17, 1, 4, 5, 3, 2, 2, 1, 2, 3, 2, 0, 1, 3, 3, 7, 1 },    // dilation, asymmetric padding, odd K
-    { 3, 2, 3, 1, 2, 3, 3, 3, 1, 1, 1, 1, 2, 2, 2, 2, 1, 1, 1 },      // kernel taller than the input, K = 1
-    { 1, 0, 40, 2, 6, 4, 1, 5, 1, 2, 1, 2, 0, 3, 0, 4, 4, 9, 2 },     // one dimension
+    { 1, 10, 11, 1, 5, 6, 1, 1, 2, 3, 1, 1, 0, 0, 0, 0, 5, 256, 1 },    // stride beyond the kernel
+    { 1, 12, 17, 1, 4, 5, 3, 2, 2, 1, 2, 3, 2, 0, 1, 3, 3, 7, 1 },      // dilation, asymmetric padding, odd K
+    { 3, 2, 3, 1, 2, 3, 3, 3, 1, 1, 1, 1, 2, 2, 2, 2, 1, 1, 1 },        // kernel taller than the input, K = 1
+    { 1, 0, 40, 2, 6, 4, 1, 5, 1, 2, 1, 2, 0, 3, 0, 4, 4, 9, 2 },       // one dimension
 };
 
 static float uniform(qcnn_rng *rng)
@@ -46,8 +46,14 @@ static float *random_floats(qcnn_rng *rng, size_t n)
 
 static qcnn_tensor random_codebook(qcnn_rng *rng, const lut_case *c, int taps, const qcnn_shape *shape)
 {
-    qcnn_codebook book = { .groups = c->groups, .n_sets = c->sets, .n_inputs = c->inputs, .n_outputs = c->outputs, .n_taps = taps,
-                           .subspace = c->subspace, .n_subspaces = (c->inputs - 1) / c->subspace + 1, .n_codewords = c->codewords };
+    qcnn_codebook book = { .groups = c->groups,
+                           .n_sets = c->sets,
+                           .n_inputs = c->inputs,
+                           .n_outputs = c->outputs,
+                           .n_taps = taps,
+                           .subspace = c->subspace,
+                           .n_subspaces = (c->inputs - 1) / c->subspace + 1,
+                           .n_codewords = c->codewords };
     const size_t n_codes = (size_t)(c->groups * book.n_subspaces * taps * c->outputs);
     float *codewords = random_floats(rng, (size_t)(c->sets * book.n_subspaces * c->codewords * c->subspace));
     uint8_t *codes = qcnn_allocate(n_codes, 1);
