@@ -75,7 +75,10 @@ QCNN_API qcnn_status qcnn_save(const qcnn_model *model, const char *path, qcnn_e
 QCNN_API qcnn_status qcnn_save_memory(const qcnn_model *model, void **data, size_t *n_bytes, qcnn_error *error);
 QCNN_API void qcnn_bytes_free(void *data);
 
-// Writes a file of any kind as qcnn_save does: to a temporary beside `path`, synced and renamed, or not at all. Errors: IO, MEMORY.
+// Writes a file of any kind: to a temporary beside `path` (".NAME.PID-N.tmp") that is synced and renamed, and the folder
+// synced. On an error before the rename the temporary is gone and an old file untouched; a process that is killed may leave a
+// temporary behind, never a part of a file under `path`. Permissions are those of the file that is replaced, else what the umask
+// leaves of 0666. A device or pipe (/dev/stdout) is written to directly. Errors: IO (with the path and the reason), MEMORY.
 QCNN_API qcnn_status qcnn_write_file(const char *path, const void *data, size_t n_bytes, qcnn_error *error);
 
 // Class names, one a line (UTF-8, LF or CR LF), and preprocess.json replace what the model holds. `text` is copied.
@@ -85,7 +88,7 @@ QCNN_API qcnn_status qcnn_model_set_preprocess_text(qcnn_model *model, const cha
 
 // ---- data sets ------------------------------------------------------------------------------------------------------
 
-// A folder of images with or without labels.tsv, or an IDX image file (docs/format.md).
+// A folder of images with or without labels.tsv, or an IDX image file (docs/data.md).
 typedef struct qcnn_dataset qcnn_dataset;
 QCNN_API qcnn_status qcnn_dataset_open(const char *path, qcnn_dataset **dataset, qcnn_error *error);
 QCNN_API void qcnn_dataset_free(qcnn_dataset *dataset);

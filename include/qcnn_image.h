@@ -19,7 +19,7 @@ typedef struct qcnn_image {
 
 #define QCNN_MAX_RESIZES 4
 
-// A parsed preprocess.json (docs/format.md). All sizes in pixels.
+// A parsed preprocess.json (docs/data.md). All sizes in pixels.
 typedef struct qcnn_preprocess {
     int resize_shorter[QCNN_MAX_RESIZES]; // each resize makes the shorter side this long; applied in order
     int n_resizes;

@@ -110,7 +110,7 @@ static unsigned char *extend(qcnn_buffer *buffer, size_t n)
         buffer->failed = true;
         return NULL;
     }
-    unsigned char *end = buffer->data + buffer->n_bytes;
+    unsigned char *end = buffer->n_bytes ? buffer->data + buffer->n_bytes : buffer->data;
     buffer->n_bytes += n;
     return end;
 }

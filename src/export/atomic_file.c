@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Temporary, write, sync, rename, sync the folder.
 
-#include "export/atomic_file.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -13,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "qcnn_compress.h"
 
 enum { EXTRA_NAME = 40, MAX_ATTEMPTS = 1000 };
 

@@ -6,7 +6,6 @@
 
 #include "base/checked.h"
 #include "base/crc32.h"
-#include "export/atomic_file.h"
 #include "model/container.h"
 #include "qcnn_compress.h"
 

@@ -6,7 +6,6 @@
 
 #include "base/checked.h"
 #include "base/status.h"
-#include "export/atomic_file.h"
 #include "export/onnx_nodes.h"
 #include "qcnn_compress.h"
 

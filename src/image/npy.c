@@ -9,7 +9,6 @@
 #include "base/checked.h"
 #include "base/memory.h"
 #include "base/status.h"
-#include "export/atomic_file.h"
 #include "image/read_file.h"
 #include "qcnn_compress.h"
 

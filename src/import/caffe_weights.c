@@ -118,8 +118,8 @@ qcnn_status qcnn_caffe_tensor(const caffe_layer_weights *layer, int blob, const 
     char text[96];
     const qcnn_span bytes = blob < layer->n_blobs ? layer->blobs[blob] : (qcnn_span){ 0 };
     if (n > bytes.n / sizeof(float)) // also when there is no such blob
-        return qcnn_fail(error, QCNN_ERROR_FORMAT, "layer '%.*s': the caffemodel lacks the %s numbers of its blob %d", QCNN_SPAN_TEXT(layer->name),
-                         qcnn_shape_text(shape, text), blob);
+        return qcnn_fail(error, QCNN_ERROR_FORMAT, "layer '%.*s': the caffemodel lacks the %s numbers of its blob %d",
+                         QCNN_SPAN_TEXT(layer->name), qcnn_shape_text(shape, text), blob);
     if ((tensor->data = numbers_in_place(bytes, n)))
         return QCNN_OK;
     float *numbers = qcnn_allocate((size_t)n, sizeof *numbers);
@@ -129,6 +129,6 @@ qcnn_status qcnn_caffe_tensor(const caffe_layer_weights *layer, int blob, const 
     if (copy_numbers(bytes, numbers, n))
         return QCNN_OK;
     qcnn_tensor_release(tensor);
-    return qcnn_fail(error, QCNN_ERROR_FORMAT, "layer '%.*s': blob %d of the caffemodel does not have %s numbers", QCNN_SPAN_TEXT(layer->name), blob,
-                     qcnn_shape_text(shape, text));
+    return qcnn_fail(error, QCNN_ERROR_FORMAT, "layer '%.*s': blob %d of the caffemodel does not have %s numbers",
+                     QCNN_SPAN_TEXT(layer->name), blob, qcnn_shape_text(shape, text));
 }

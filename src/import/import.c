@@ -44,6 +44,18 @@ static bool refers_to_file(const qcnn_model *model)
     return false;
 }
 
+// The model keeps the mapping it came from when it refers to it; otherwise nobody needs it any more.
+static void hand_over(qcnn_model *model, void *file, size_t n_bytes)
+{
+    if (!model || !refers_to_file(model)) {
+        qcnn_unmap_file(file, n_bytes);
+        return;
+    }
+    model->file = file;
+    model->file_bytes = n_bytes;
+    model->release_file = qcnn_unmap_file;
+}
+
 static qcnn_status read_onnx(const char *path, const qcnn_import_options *options, qcnn_model **model, qcnn_error *error)
 {
     char folder[MAX_PATH_BYTES];
@@ -52,12 +64,36 @@ static qcnn_status read_onnx(const char *path, const qcnn_import_options *option
     QCNN_TRY(folder_of(path, folder, error));
     QCNN_TRY(qcnn_map_file(path, &file, &n_bytes, error));
     const qcnn_status status = qcnn_onnx_read((qcnn_span){ file, n_bytes }, folder, true, options, model, error);
-    if (status == QCNN_OK && refers_to_file(*model)) {
-        (*model)->file = file;
-        (*model)->file_bytes = n_bytes;
-        (*model)->release_file = qcnn_unmap_file;
-    } else
-        qcnn_unmap_file(file, n_bytes);
+    hand_over(*model, file, n_bytes);
+    return status;
+}
+
+// ---- Caffe ----------------------------------------------------------------------------------------------------------
+
+static bool probe_caffe(const char *path)
+{
+    const char *comma = strstr(path, ".prototxt,");
+    return comma && ends_with(comma, ".caffemodel");
+}
+
+static qcnn_status read_caffe(const char *path, const qcnn_import_options *options, qcnn_model **model, qcnn_error *error)
+{
+    char net_path[MAX_PATH_BYTES];
+    const char *weights_path = strstr(path, ".prototxt,") + strlen(".prototxt,");
+    const size_t n = (size_t)(weights_path - path) - 1;
+    void *net, *weights;
+    size_t n_net, n_weights;
+    if (n >= sizeof net_path)
+        return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "the path of the model is longer than %d bytes", MAX_PATH_BYTES);
+    memcpy(net_path, path, n);
+    net_path[n] = 0;
+    QCNN_TRY(qcnn_map_file(net_path, &net, &n_net, error));
+    qcnn_status status = qcnn_map_file(weights_path, &weights, &n_weights, error);
+    if (status == QCNN_OK) {
+        status = qcnn_caffe_read((qcnn_span){ net, n_net }, (qcnn_span){ weights, n_weights }, options, model, error);
+        hand_over(*model, weights, n_weights);
+    }
+    qcnn_unmap_file(net, n_net);
     return status;
 }
 
@@ -82,6 +118,7 @@ static const struct importer {
     qcnn_status (*read)(const char *path, const qcnn_import_options *options, qcnn_model **model, qcnn_error *error);
 } importers[] = {
     { probe_onnx, read_onnx },
+    { probe_caffe, read_caffe },
     { probe_qcnn, read_qcnn },
 };
 

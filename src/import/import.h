@@ -14,4 +14,8 @@
 qcnn_status qcnn_onnx_read(qcnn_span file, const char *folder, bool outlives, const qcnn_import_options *options, qcnn_model **model,
                            qcnn_error *error);
 
+// Reads a Caffe network from the text of its prototxt and the bytes of its caffemodel, which the model may refer to: they
+// must stay as they are until it is freed. `options` may not be NULL.
+qcnn_status qcnn_caffe_read(qcnn_span net, qcnn_span weights, const qcnn_import_options *options, qcnn_model **model, qcnn_error *error);
+
 #endif

@@ -102,7 +102,8 @@ static qcnn_status add_field(text_reader *reader, qcnn_span name, qcnn_span valu
 static qcnn_status open_message(text_reader *reader, qcnn_span name)
 {
     if (reader->depth == MAX_NESTING)
-        return qcnn_fail(reader->error, QCNN_ERROR_UNSUPPORTED, "prototxt line %d: messages nest deeper than %d", reader->line, MAX_NESTING);
+        return qcnn_fail(reader->error, QCNN_ERROR_UNSUPPORTED, "prototxt line %d: messages nest deeper than %d", reader->line,
+                         MAX_NESTING);
     reader->open[reader->depth++] = (int)reader->result->n_fields;
     return add_field(reader, name, (qcnn_span){ 0 }, true);
 }

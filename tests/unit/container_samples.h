@@ -146,7 +146,8 @@ static inline int add_head(network *net, int x)
     x = add_node(net, QCNN_OP_REDUCE_MAX, "max", x, -1, -1, a); // 1x1x16
     a = no_attributes();
     a.activation.function = QCNN_TANH;
-    x = add_node(net, QCNN_OP_FC, "fc", x, add_codebook(net, "fc.w", SHAPE(10, 16), 1, 1, 4, 4), add_dense(net, "fc.b", SHAPE(10)), a);
+    const int bias = add_dense(net, "fc.b", SHAPE(10)), weights = add_codebook(net, "fc.w", SHAPE(10, 16), 1, 1, 4, 4);
+    x = add_node(net, QCNN_OP_FC, "fc", x, weights, bias, a);
     x = add_node(net, QCNN_OP_MATMUL, "matmul", x, add_dense(net, "matmul.w", SHAPE(10, 10)), -1, no_attributes());
     a = no_attributes();
     a.target_rank = 3;
@@ -162,8 +163,8 @@ static inline qcnn_model *every_op(void)
     const int input = add_input(&net, "image", SHAPE(1, 4, 8, 8));
     qcnn_attributes a = window(3, 1, 1);
     a.activation.function = QCNN_RELU;
-    int x = add_node(&net, QCNN_OP_CONV, "conv1", input, add_dense(&net, "conv1.w", SHAPE(6, 4, 3, 3)),
-                     add_dense(&net, "conv1.b", SHAPE(6)), a);
+    const int bias = add_dense(&net, "conv1.b", SHAPE(6)), weights = add_dense(&net, "conv1.w", SHAPE(6, 4, 3, 3));
+    int x = add_node(&net, QCNN_OP_CONV, "conv1", input, weights, bias, a);
     a = no_attributes();
     a.lrn_size = 3;
     a.lrn_alpha = 0.5f;

@@ -19,7 +19,7 @@
 
 #include <cmocka.h>
 
-#include "export/atomic_file.h"
+#include "qcnn_compress.h"
 
 static const char folder[] = "test_atomic_file.d";
 static const char path[] = "test_atomic_file.d/target.bin";
