@@ -140,6 +140,21 @@ static int report_scores(const eval_request *request, const qcnn_model *model, c
     return cli_finish();
 }
 
+// A label beyond the model's classes means the wrong labels or the wrong model: noticed before the work, not counted as an error of it.
+static int check_labels(const eval_request *request, const qcnn_model *model, const qcnn_dataset *dataset)
+{
+    const qcnn_port output = qcnn_model_output(model, 0);
+    int64_t n_classes = 1;
+    for (int i = 0; i < output.shape.rank; i++)
+        n_classes *= output.shape.dims[i];
+    for (int i = 0; i < qcnn_dataset_size(dataset); i++)
+        if (qcnn_dataset_label(dataset, i) >= n_classes)
+            return cli_fail("%s: image '%s' has class %d, but %s has %lld classes (0 to %lld)", request->dataset_path,
+                            qcnn_dataset_name(dataset, i), qcnn_dataset_label(dataset, i), request->model_path, (long long)n_classes,
+                            (long long)n_classes - 1);
+    return CLI_DONE;
+}
+
 static int eval_model(const eval_request *request, const qcnn_model *model, const qcnn_pool *pool)
 {
     qcnn_dataset *dataset;
@@ -147,7 +162,9 @@ static int eval_model(const eval_request *request, const qcnn_model *model, cons
     if (qcnn_dataset_open(request->dataset_path, &dataset, &error))
         return cli_fail_at(request->dataset_path, &error);
     scored ours = { 0 }, theirs = { 0 };
-    int status = score_model(request, request->model_path, model, NULL, dataset, pool, &ours);
+    int status = check_labels(request, model, dataset);
+    if (status == CLI_DONE)
+        status = score_model(request, request->model_path, model, NULL, dataset, pool, &ours);
     if (status == CLI_DONE && request->against)
         status = score_original(request, model, dataset, pool, &ours, &theirs);
     if (status == CLI_DONE)
