@@ -8,9 +8,9 @@ cd "$(dirname "$0")/../.."
 seconds=${1:?usage: tests/fuzz/run.sh SECONDS [TARGET...]}
 shift
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(onnx container image labels npy)
+[ ${#targets[@]} -gt 0 ] || targets=(onnx container caffe image labels npy)
 cmake -S . -B build-fuzz -G Ninja -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=RelWithDebInfo -DQCNN_FUZZ=ON >/dev/null
-ninja -C build-fuzz fuzz_onnx fuzz_container fuzz_image fuzz_labels fuzz_npy >build-fuzz/ninja.log || { cat build-fuzz/ninja.log; exit 1; }
+ninja -C build-fuzz fuzz_onnx fuzz_caffe fuzz_container fuzz_image fuzz_labels fuzz_npy >build-fuzz/ninja.log || { cat build-fuzz/ninja.log; exit 1; }
 /usr/bin/python3 tests/fuzz/seeds.py build/qcnn build-fuzz/corpus
 
 fuzz_one() {

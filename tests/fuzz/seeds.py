@@ -59,6 +59,30 @@ for op, attributes in [("Sigmoid", {}), ("GlobalAveragePool", {}), ("Transpose",
                        ("AveragePool", {"kernel_shape": [3, 3], "ceil_mode": 1}), ("ReduceMean", {"axes": [2, 3]}), ("Concat", {"axis": 1})]:
     write("onnx", op + ".onnx", model_bytes([helper.make_node(op, ["x"], ["y"], **attributes)], []))
 
+def field(number, data):
+    """A length-delimited protobuf field; lengths below 16,384."""
+    length = bytes([len(data)]) if len(data) < 128 else bytes([len(data) & 127 | 128, len(data) >> 7])
+    return bytes([number << 3 | 2]) + length + data if number < 16 else bytes([(number << 3 | 2) & 127 | 128, number >> 4]) + length + data
+
+
+def caffe_layer(name, kind, *shapes):
+    """A LayerParameter (name 1, type 2, blobs 7) with BlobProtos of a shape (7) and packed data (5)."""
+    layer = field(1, name.encode()) + field(2, kind.encode())
+    for shape in shapes:
+        values = rng.randn(*shape).astype("<f4").tobytes()
+        layer += field(7, field(7, field(1, bytes(shape))) + field(5, values))
+    return field(100, layer)
+
+
+prototxt = b"""name: "seed" input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 8 }
+layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1" convolution_param { num_output: 4 kernel_size: 3 pad: 1 stride: 2 } }
+layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }
+layer { name: "pool1" type: "Pooling" bottom: "conv1" top: "pool1" pooling_param { pool: MAX kernel_size: 3 stride: 2 } }
+layer { name: "fc1" type: "InnerProduct" bottom: "pool1" top: "fc1" inner_product_param { num_output: 5 } }
+layer { name: "prob" type: "Softmax" bottom: "fc1" top: "prob" }
+"""
+write("caffe", "network", prototxt + b"\0" + caffe_layer("conv1", "Convolution", (4, 3, 3, 3), (4,)) + caffe_layer("fc1", "InnerProduct", (5, 16), (5,)))
+
 for name, extra in [("lut", ["--set", "conv2=4/8,fc1=4/4"]), ("dense", ["--set", "conv2=dense,fc1=dense"])]:
     target = os.path.join(folder, "container", name + ".qcnn")
     os.makedirs(os.path.dirname(target), exist_ok=True)
