@@ -33,7 +33,8 @@ bench: packages all
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
-lint: packages
+lint:
+	@scripts/install_packages.sh build test lint
 	@$(call NINJA,build-lint,-DCMAKE_C_COMPILER=clang -DCMAKE_EXPORT_COMPILE_COMMANDS=ON)
 	@git ls-files 'src/*.c' 'tools/*.c' | xargs clang-tidy -p build-lint --quiet
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs the Debian packages that the named sets need (build, test), where they are missing.
-#   scripts/install_packages.sh build [test]
+# Installs the Debian packages that the named sets need (build, test, lint), where they are missing.
+#   scripts/install_packages.sh build [test] [lint]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,7 +15,8 @@ for set in "$@"; do
     case $set in
     build) wanted+=("${build_packages[@]}") ;;
     test) wanted+=("${test_packages[@]}") ;;
-    *) echo "usage: $0 [build] [test]" >&2; exit 2 ;;
+    lint) wanted+=(clang clang-format clang-tidy) ;;
+    *) echo "usage: $0 [build] [test] [lint]" >&2; exit 2 ;;
     esac
 done
 

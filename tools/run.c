@@ -53,7 +53,7 @@ static int input_shapes(const run_request *request, const qcnn_model *model, con
         n++;
     }
     if (n != n_expected)
-        return cli_fail("%s: it has %d inputs (%s), but %d float arrays were given; name one .npy file for each", request->model_path,
+        return cli_fail("%s: it has %d input(s) (%s), but %d float arrays were given; name one .npy file for each", request->model_path,
                         n_expected, ports_text(model, expected, sizeof expected), n);
     return CLI_DONE;
 }
@@ -73,7 +73,7 @@ static int run_session(const run_request *request, const qcnn_model *model, cons
 {
     const int n_outputs = qcnn_model_n_outputs(model);
     if (request->outputs.n != n_outputs)
-        return cli_fail("%s: it has %d outputs, but -o names %d files; name one .npy file for each", request->model_path, n_outputs,
+        return cli_fail("%s: it has %d output(s), but -o names %d files; name one .npy file for each", request->model_path, n_outputs,
                         request->outputs.n);
     qcnn_pool *pool;
     if (cli_pool_open(request->threads, &pool))
