@@ -355,9 +355,9 @@ class Run(CommandTest):
         self.assertEqual(self.refused("run", "colours.onnx", "in.npy", "-o", "out.npy"),
                          "qcnn: in.npy: its shape is 1x3x8x9; colours.onnx expects x 1x3x8x8 (any batch)")
         self.assertEqual(self.refused("run", "colours.onnx", "good.npy", "good.npy", "-o", "out.npy"),
-                         "qcnn: colours.onnx: it has 1 inputs (x 1x3x8x8), but 2 float arrays were given; name one .npy file for each")
+                         "qcnn: colours.onnx: it has 1 input(s) (x 1x3x8x8), but 2 float arrays were given; name one .npy file for each")
         self.assertEqual(self.refused("run", "colours.onnx", "good.npy", "-o", "a.npy", "b.npy"),
-                         "qcnn: colours.onnx: it has 1 outputs, but -o names 2 files; name one .npy file for each")
+                         "qcnn: colours.onnx: it has 1 output(s), but -o names 2 files; name one .npy file for each")
         self.refused("run", "colours.onnx", "colours.onnx", "-o", "out.npy")
         self.refused("run", "colours.onnx", "absent.npy", "-o", "out.npy")
         self.assertFalse(os.path.exists(self.path("out.npy")))
