@@ -107,6 +107,8 @@ typedef struct qcnn_compress_options {
     const char *preset;         // "q-cnn" (the default when NULL)
     const char *settings;       // NULL, or "LAYER=C/K,LAYER=dense,...": overrides the preset by layer name
     qcnn_correction correction;
+    const qcnn_dataset *calibration; // images for error correction, labels not used; must be there unless correction is NONE
+    const char *preprocess;          // NULL, or preprocess.json text to use for them instead of the model's
     uint64_t seed;
     const qcnn_parallel *parallel; // changes the time, never the result
     const qcnn_progress *progress;
@@ -115,7 +117,8 @@ typedef struct qcnn_compress_options {
 QCNN_API qcnn_compress_options qcnn_compress_options_default(void);
 
 // A compressed copy of `original`, which must outlive it.
-// Errors: ARGUMENT (a setting that names no layer, or does not fit it), UNSUPPORTED, MEMORY, CANCELLED.
+// Errors: ARGUMENT (a setting that names no layer, or does not fit it; no calibration images), UNSUPPORTED, MEMORY, CANCELLED, and
+// with error correction IO and FORMAT (an image that cannot be read).
 QCNN_API qcnn_status qcnn_compress(const qcnn_model *original, const qcnn_compress_options *options, qcnn_model **compressed,
                                    qcnn_error *error);
 

@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 build_packages=(cmake ninja-build gcc libc6-dev python3 pkg-config libcjson-dev libjpeg62-turbo-dev libpng-dev zlib1g-dev
-    libcmocka-dev dataset-fashion-mnist)
+    libopenblas-pthread-dev libcmocka-dev dataset-fashion-mnist)
 test_packages=(clang libclang-rt-14-dev llvm libonnx-testdata python3 python3-venv python3-numpy python3-onnx
     python3-torch python3-pil binutils)
 

@@ -5,8 +5,8 @@
 #include <stdbool.h>
 
 #include "base/memory.h"
+#include "image/crop.h"
 #include "image/resample.h"
-#include "qcnn_image.h"
 
 enum { MAX_TARGET_SIDE = 1 << 15 };
 
@@ -49,8 +49,8 @@ static qcnn_status check(const qcnn_preprocess *preprocess, int width, int heigh
     return QCNN_OK;
 }
 
-// Of a picture of these sides, the middle that the crop keeps; all of it where crop is 0.
-static qcnn_status kept_window(int crop, int64_t width, int64_t height, qcnn_window *kept, qcnn_error *error)
+// Of a picture of these sides, what a crop of `crop` pixels keeps: the middle where `place` is NULL. All of it where crop is 0.
+static qcnn_status kept_window(int crop, const qcnn_crop *place, int64_t width, int64_t height, qcnn_window *kept, qcnn_error *error)
 {
     if (width < crop || height < crop)
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT,
@@ -59,8 +59,12 @@ static qcnn_status kept_window(int crop, int64_t width, int64_t height, qcnn_win
     if ((crop == 0 && (uint64_t)width * (uint64_t)height > max_resized_pixels) || width > INT32_MAX || height > INT32_MAX)
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "preprocessing: the image would have %lld x %lld pixels after resizing",
                          (long long)width, (long long)height);
-    *kept = crop == 0 ? (qcnn_window){ 0, 0, (int)width, (int)height }
-                      : (qcnn_window){ (int)((width - crop) / 2), (int)((height - crop) / 2), crop, crop };
+    if (crop == 0)
+        *kept = (qcnn_window){ 0, 0, (int)width, (int)height };
+    else if (!place)
+        *kept = (qcnn_window){ (int)((width - crop) / 2), (int)((height - crop) / 2), crop, crop };
+    else
+        *kept = (qcnn_window){ (int)(place->x * (double)(width - crop + 1)), (int)(place->y * (double)(height - crop + 1)), crop, crop };
     return QCNN_OK;
 }
 
@@ -76,15 +80,15 @@ qcnn_status qcnn_preprocess_size(const qcnn_preprocess *preprocess, int width, i
     for (int i = 0; i < preprocess->n_resizes; i++) {
         scaled_sides(&scaled_width, &scaled_height, preprocess->resize_shorter[i]);
         if (i + 1 < preprocess->n_resizes) // what lies between two resizes is computed in full
-            QCNN_TRY(kept_window(0, scaled_width, scaled_height, &kept, error));
+            QCNN_TRY(kept_window(0, NULL, scaled_width, scaled_height, &kept, error));
     }
-    QCNN_TRY(kept_window(preprocess->crop, scaled_width, scaled_height, &kept, error));
+    QCNN_TRY(kept_window(preprocess->crop, NULL, scaled_width, scaled_height, &kept, error));
     *tensor_width = kept.width;
     *tensor_height = kept.height;
     return QCNN_OK;
 }
 
-static qcnn_status resize_all(const qcnn_preprocess *preprocess, qcnn_picture *image, qcnn_error *error)
+static qcnn_status resize_all(const qcnn_preprocess *preprocess, const qcnn_crop *place, qcnn_picture *image, qcnn_error *error)
 {
     for (int i = 0; i < preprocess->n_resizes; i++) {
         int64_t width = image->width, height = image->height;
@@ -92,24 +96,26 @@ static qcnn_status resize_all(const qcnn_preprocess *preprocess, qcnn_picture *i
         if (width == image->width && height == image->height)
             continue; // not touched
         qcnn_window kept;
-        QCNN_TRY(kept_window(i + 1 == preprocess->n_resizes ? preprocess->crop : 0, width, height, &kept, error));
+        QCNN_TRY(kept_window(i + 1 == preprocess->n_resizes ? preprocess->crop : 0, place, width, height, &kept, error));
         QCNN_TRY(qcnn_resample(image, width, height, kept, error));
     }
     return QCNN_OK;
 }
 
-// The middle of the picture, normalised, channel after channel: a grey picture fills all of them.
-static qcnn_status fill_tensor(const qcnn_preprocess *preprocess, const qcnn_picture *image, float *tensor, qcnn_error *error)
+// The crop at `place` (of a picture that is cut already, all of it), normalised, channel after channel: a grey picture fills all.
+static qcnn_status fill_tensor(const qcnn_preprocess *preprocess, const qcnn_crop *place, const qcnn_picture *image, float *tensor,
+                               qcnn_error *error)
 {
     qcnn_window kept;
-    QCNN_TRY(kept_window(preprocess->crop, image->width, image->height, &kept, error));
+    QCNN_TRY(kept_window(preprocess->crop, place, image->width, image->height, &kept, error));
     for (int c = 0; c < preprocess->n_channels; c++) {
         const float mean = preprocess->mean[c], std = preprocess->std[c];
         const int source = image->channels == 1 ? 0 : preprocess->bgr ? 2 - c : c;
         for (int y = 0; y < kept.height; y++) {
             const size_t first = ((size_t)(kept.y + y) * (size_t)image->width + (size_t)kept.x) * (size_t)image->stride + (size_t)source;
             for (size_t x = 0; x < (size_t)kept.width; x++) {
-                const size_t i = first + x * (size_t)image->stride;
+                const size_t column = place && place->flip ? (size_t)kept.width - 1 - x : x;
+                const size_t i = first + column * (size_t)image->stride;
                 *tensor++ = ((image->bytes ? (float)image->bytes[i] : image->floats[i]) - mean) / std;
             }
         }
@@ -117,7 +123,8 @@ static qcnn_status fill_tensor(const qcnn_preprocess *preprocess, const qcnn_pic
     return QCNN_OK;
 }
 
-qcnn_status qcnn_preprocess_image(const qcnn_preprocess *preprocess, const qcnn_image *image, float *tensor, qcnn_error *error)
+qcnn_status qcnn_preprocess_crop(const qcnn_preprocess *preprocess, const qcnn_image *image, const qcnn_crop *crop, float *tensor,
+                                 qcnn_error *error)
 {
     if (!preprocess || !image || !tensor || !image->pixels)
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "qcnn_preprocess_image: a pointer is null");
@@ -130,9 +137,14 @@ qcnn_status qcnn_preprocess_image(const qcnn_preprocess *preprocess, const qcnn_
     if (preprocess->n_channels == 1 && current.channels == 3)
         status = make_grey(&current, error);
     if (status == QCNN_OK)
-        status = resize_all(preprocess, &current, error);
+        status = resize_all(preprocess, crop, &current, error);
     if (status == QCNN_OK)
-        status = fill_tensor(preprocess, &current, tensor, error);
+        status = fill_tensor(preprocess, crop, &current, tensor, error);
     qcnn_release(current.owned);
     return status;
+}
+
+qcnn_status qcnn_preprocess_image(const qcnn_preprocess *preprocess, const qcnn_image *image, float *tensor, qcnn_error *error)
+{
+    return qcnn_preprocess_crop(preprocess, image, NULL, tensor, error);
 }
