@@ -39,5 +39,10 @@ stray=$(nm -g --defined-only "$build/libqcnn.a" "$build/libqcnn_compress.a" | aw
 [ -z "$stray" ] || complain "the static libraries define $stray"
 ending=$(nm -u "$build/libqcnn_compress.a" | awk '{ print $2 }' | grep -xE 'abort|exit|_exit|__assert_fail|getenv|secure_getenv' || true)
 [ -z "$ending" ] || complain "the compressor calls $ending"
+
+# The kernel tester covers every kernel of the table.
+fields=$(sed -n '/^typedef struct qcnn_kernels {/,/^} qcnn_kernels;/p' src/kernels/kernels.h | grep -oE '\(\*[a-z0-9_]+\)\(' | tr -d '(*)' | sort)
+tested=$("$build/kernels_test" --list | awk -F'[| ]+' 'NR > 1 { print $2 }' | sort)
+[ "$fields" = "$tested" ] || complain "kernels without a test, or tests without a kernel: $(diff <(echo "$fields") <(echo "$tested") | grep '^[<>]' | tr '\n' ' ')"
 [ $failed = 0 ] && echo "structure: as documented"
 exit $failed
