@@ -38,6 +38,23 @@ static const qcnn_kernels kernels_avx2 = {
 };
 #endif
 
+#if defined(__aarch64__)
+static const qcnn_kernels kernels_neon = {
+    .name = "neon",
+    .gemm_rows = 8,
+    .gemm_columns = 8,
+    .gemm = qcnn_gemm_8x8_neon,
+    .dots = qcnn_dots_neon,
+    .depthwise = qcnn_depthwise_neon,
+    .maximum = qcnn_maximum_neon,
+    .accumulate = qcnn_accumulate_neon,
+    .lrn = qcnn_lrn_neon,
+    .activate = qcnn_activate_neon,
+    .lut_sum_columns = qcnn_lut_sum_columns_neon,
+    .lut_sum = qcnn_lut_sum_neon,
+};
+#endif
+
 static const struct kernel_tier {
     const qcnn_kernels *kernels;
     unsigned needs; // QCNN_CPU_* flags
@@ -45,6 +62,8 @@ static const struct kernel_tier {
     { &kernels_c, 0 },
 #if defined(__x86_64__)
     { &kernels_avx2, QCNN_CPU_AVX2 },
+#elif defined(__aarch64__)
+    { &kernels_neon, 0 }, // part of the architecture
 #endif
 };
 

@@ -105,4 +105,22 @@ void qcnn_lut_sum_c(size_t n_outputs, size_t n_subspaces, const uint8_t *assignm
 void qcnn_lut_sum_avx2(size_t n_outputs, size_t n_subspaces, const uint8_t *assignments, size_t stride, const float *tables,
                        size_t n_codewords, float *sums);
 
+// ---- 64-bit ARM (*_neon.c) ----
+
+void qcnn_gemm_8x8_neon(int rows, int columns, size_t depth, const float *a, size_t a_stride, const float *b, size_t b_stride, float *c,
+                        size_t c_stride, const float *start);
+void qcnn_dots_neon(size_t n_rows, size_t n_vectors, size_t n, const float *w, size_t w_stride, const float *x, size_t x_stride, float *y,
+                    size_t y_stride);
+void qcnn_depthwise_neon(float *y, size_t n, const float *x, size_t stride, const float *w, const ptrdiff_t *offsets, size_t n_taps,
+                         float bias);
+void qcnn_maximum_neon(float *y, const float *x, size_t n, size_t stride);
+void qcnn_accumulate_neon(float *y, const float *x, size_t n, size_t stride);
+void qcnn_lrn_neon(float *y, const float *x, const float *rows, size_t row_stride, size_t n_rows, size_t n, float scale, float beta,
+                   float bias);
+void qcnn_activate_neon(const qcnn_activation *activation, float *y, const float *x, size_t n);
+void qcnn_lut_sum_columns_neon(size_t n_outputs, size_t n_taps, const uint8_t *assignments, const float *const *tables, size_t table_stride,
+                               float *sums, size_t lanes);
+void qcnn_lut_sum_neon(size_t n_outputs, size_t n_subspaces, const uint8_t *assignments, size_t stride, const float *tables,
+                       size_t n_codewords, float *sums);
+
 #endif
