@@ -134,7 +134,7 @@ typedef struct qcnn_layer_info {
     const char *name;
     const char *type;         // "conv", "fc", "max_pool", ...
     qcnn_shape output_shape;  // at batch 1
-    const char *storage;      // "codebook", "float32", or "" for a layer without weights
+    const char *storage;      // "codebook", "float32", "float16", "int8", or "" for a layer without weights
     const char *method;       // "lut", "dense", or "" for a layer without weights
     int subspace;             // C', inputs a codeword spans; 0 unless stored as a codebook
     int codewords;            // K; 0 likewise
@@ -146,6 +146,7 @@ typedef struct qcnn_layer_info {
     double dense_cost;        // what the cost model (docs/method.md) expects, in multiply-add units
     double lut_cost;          // 0 unless stored as a codebook
     double error;             // relative response error measured by the compressor; negative: not known
+    const char *codeword_type; // "float32", "float16", "int8": how codewords are stored; "" unless stored as a codebook
 } qcnn_layer_info;
 
 QCNN_API int qcnn_model_n_layers(const qcnn_model *model);

@@ -85,12 +85,14 @@ def text(data, allowed=""):
 
 def read_tensor(reader):
     storage, error = reader.take("I"), reader.take("f")
-    require(storage in (0, 1) and math.isfinite(error), "unknown storage or bad error")
-    tensor = {"storage": ("float32", "codebook")[storage], "error": error, "shape": reader.shape()}
+    require(storage < 4 and math.isfinite(error), "unknown storage or bad error")
+    tensor = {"storage": ("float32", "codebook", "float16", "int8")[storage], "error": error, "shape": reader.shape()}
+    require(storage != 3 or tensor["shape"], "int8 data need a dimension")
     if storage == 1:
         book = dict(zip(("type", "groups", "sets", "inputs", "outputs", "taps", "subspace", "codewords"), reader.take("8I")))
         shape = tensor["shape"]
-        require(book["type"] == 0, "unknown codeword type")
+        require(book["type"] < 3, "unknown codeword type")
+        book["type"] = ("float32", "float16", "int8")[book["type"]]
         require(all(1 <= size < 2**31 for key, size in book.items() if key != "type"), "codebook size out of range")
         require(len(shape) >= 2 and book["groups"] * book["outputs"] == shape[0] and book["inputs"] == shape[1]
                 and book["taps"] == math.prod(shape[2:]), "codebook does not fit its shape")
@@ -131,12 +133,30 @@ def read_graph(data):
     return graph
 
 
+def numbers_to_float32(kind, data, count, n_scales):
+    """`count` stored numbers as little-endian float32 bytes; int8 ones begin with a scale for each of n_scales equal runs."""
+    size = {"float32": 4 * count, "float16": 2 * count, "int8": 4 * n_scales + count}[kind]
+    require(len(data) == size, "DATA or CODE has the wrong size")
+    if kind == "float32":
+        return data
+    if kind == "float16":
+        halves = struct.unpack(f"<{count}e", data)
+        require(all(map(math.isfinite, halves)), "a float16 number is not finite")
+        return struct.pack(f"<{count}f", *halves)
+    scales, integers = struct.unpack_from(f"<{n_scales}f", data), struct.unpack_from(f"<{count}b", data, 4 * n_scales)
+    require(all(0 <= s <= 1.0000001e30 and math.copysign(1, s) > 0 for s in scales), "bad scale")
+    require(-128 not in integers, "an integer is not in -127..127")
+    run = count // n_scales
+    return struct.pack(f"<{count}f", *(scales[i // run] * q + 0.0 for i, q in enumerate(integers)))
+
+
 def decode(book, code, packed):
     """Weights [groups * outputs][inputs][taps] as little-endian float32 bytes."""
     G, S, n_in, n_out, T, C, K = (book[k] for k in ("groups", "sets", "inputs", "outputs", "taps", "subspace", "codewords"))
     M, bits = -(-n_in // C), (K - 1).bit_length()
     count = G * M * T * n_out
-    require(len(code) == 4 * S * M * K * C and len(packed) == (count * bits + 7) // 8, "CODE or ASGN has the wrong size")
+    code = numbers_to_float32(book["type"], code, S * M * K * C, S * M)
+    require(len(packed) == (count * bits + 7) // 8, "ASGN has the wrong size")
     if numpy:
         stream = numpy.unpackbits(numpy.frombuffer(packed, numpy.uint8), bitorder="little")
         numbers = numpy.zeros(count, numpy.uint8)
@@ -207,9 +227,10 @@ def read(data):
     preprocessing, classes = content.pop(("PREP", None), None), content.pop(("CLAS", None), b"")
     require(not classes or classes.endswith(b"\n"), "the last class is cut off")
     for i, tensor in enumerate(graph["tensors"]):
-        if tensor["storage"] == "float32":
-            weights = content.pop(("DATA", i), None)
-            require(weights is not None and len(weights) == 4 * math.prod(tensor["shape"]), f"DATA of tensor {i} is missing or too short")
+        if tensor["storage"] != "codebook":
+            require(("DATA", i) in content, f"DATA of tensor {i} is missing")
+            shape = tensor["shape"]
+            weights = numbers_to_float32(tensor["storage"], content.pop(("DATA", i)), math.prod(shape), shape[0] if shape else 1)
         else:
             require(("CODE", i) in content and ("ASGN", i) in content, f"CODE or ASGN of tensor {i} is missing")
             weights = decode(tensor["codebook"], content.pop(("CODE", i)), content.pop(("ASGN", i)))

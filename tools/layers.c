@@ -76,6 +76,7 @@ static void layer_json(cJSON *object, const qcnn_layer_info *layer)
     cli_json_text(object, "type", layer->type);
     shape_json(object, "output_shape", &layer->output_shape);
     cli_json_text(object, "storage", layer->storage);
+    cli_json_text(object, "codeword_type", layer->codeword_type);
     cli_json_text(object, "method", layer->method);
     cli_json_number(object, "subspace", layer->subspace);
     cli_json_number(object, "codewords", layer->codewords);

@@ -6,15 +6,14 @@
 
 #include "base/checked.h"
 #include "base/crc32.h"
-#include "model/container.h"
+#include "export/container_encode.h"
 #include "qcnn_compress.h"
 
-// A section, in file order. Its content is `bytes`, or what `tensor`'s assignments pack to.
+// A section, in file order.
 typedef struct section_plan {
     uint32_t type, flags, tensor;
-    const void *bytes;
-    const qcnn_codebook *pack;
-    uint64_t n_bytes, offset;
+    qcnn_content content;
+    uint64_t offset;
 } section_plan;
 
 typedef struct container_plan {
@@ -41,15 +40,21 @@ static void write_shape(qcnn_buffer *buffer, const qcnn_shape *shape)
         qcnn_write_u64(buffer, (uint64_t)shape->dims[i]);
 }
 
+static uint32_t storage_of(const qcnn_tensor *tensor)
+{
+    static const uint32_t of_data[] = { QCNN_STORAGE_FLOAT32, QCNN_STORAGE_FLOAT16, QCNN_STORAGE_INT8 };
+    return qcnn_is_codebook(tensor) ? QCNN_STORAGE_CODEBOOK : of_data[tensor->data_type];
+}
+
 static void write_tensor(qcnn_buffer *buffer, const qcnn_tensor *tensor)
 {
     const qcnn_codebook *book = &tensor->codebook;
-    qcnn_write_u32(buffer, qcnn_is_codebook(tensor) ? QCNN_STORAGE_CODEBOOK : QCNN_STORAGE_FLOAT32);
+    qcnn_write_u32(buffer, storage_of(tensor));
     qcnn_write_f32(buffer, tensor->error >= 0 && tensor->error <= 1e30f ? tensor->error : -1);
     write_shape(buffer, &tensor->shape);
     if (!qcnn_is_codebook(tensor))
         return;
-    qcnn_write_u32(buffer, QCNN_CODEWORDS_FLOAT32);
+    qcnn_write_u32(buffer, book->codeword_type);
     const int sizes[] = { book->groups, book->n_sets, book->n_inputs, book->n_outputs, book->n_taps, book->subspace, book->n_codewords };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         qcnn_write_u32(buffer, (uint32_t)sizes[i]);
@@ -90,65 +95,74 @@ static void write_graph(qcnn_buffer *buffer, const qcnn_model *model)
 
 // ---- the plan -------------------------------------------------------------------------------------------------------
 
-static bool plan_section(container_plan *plan, section_plan section)
+// Takes the content over, in success and failure alike.
+static qcnn_status plan_section(container_plan *plan, uint32_t type, uint32_t flags, uint32_t tensor, qcnn_content content,
+                                qcnn_error *error)
 {
-    if (!qcnn_reserve(&plan->sections, &plan->capacity, plan->n_sections + 1, sizeof *plan->sections))
-        return false;
-    plan->sections[plan->n_sections++] = section;
-    return true;
+    if (!qcnn_reserve(&plan->sections, &plan->capacity, plan->n_sections + 1, sizeof *plan->sections)) {
+        qcnn_release(content.owned);
+        return qcnn_fail_memory(error, (plan->n_sections + 1) * sizeof *plan->sections);
+    }
+    plan->sections[plan->n_sections++] = (section_plan){ .type = type, .flags = flags, .tensor = tensor, .content = content };
+    return QCNN_OK;
 }
 
-static bool plan_tensor(container_plan *plan, uint32_t index)
+static qcnn_status encode(uint32_t type, const qcnn_tensor *tensor, qcnn_content *content, qcnn_error *error)
 {
-    const qcnn_tensor *tensor = &plan->model->tensors[index];
-    const qcnn_codebook *book = &tensor->codebook;
-    section_plan section = { .type = QCNN_SECTION_DATA, .flags = QCNN_FLAG_REQUIRED, .tensor = index, .bytes = tensor->data };
-    if (!qcnn_is_codebook(tensor))
-        return qcnn_multiply(qcnn_shape_elements(&tensor->shape), sizeof(float), &section.n_bytes) && plan_section(plan, section);
-    section.type = QCNN_SECTION_CODEWORDS;
-    section.bytes = book->codewords;
-    if (!qcnn_codeword_bytes(book, &section.n_bytes) || !plan_section(plan, section))
-        return false;
-    section.type = QCNN_SECTION_ASSIGNMENTS;
-    section.pack = book;
-    uint64_t n;
-    return qcnn_count_assignments(book, &n) && qcnn_packed_bytes(n, book->n_codewords, &section.n_bytes) && plan_section(plan, section);
+    if (type == QCNN_SECTION_DATA)
+        return qcnn_encode_data(tensor, content, error);
+    if (type == QCNN_SECTION_CODEWORDS)
+        return qcnn_encode_codewords(&tensor->codebook, content, error);
+    return qcnn_encode_assignments(&tensor->codebook, content, error);
 }
 
-static bool plan_sections(container_plan *plan)
+static qcnn_status plan_encoded(container_plan *plan, uint32_t type, uint32_t index, qcnn_error *error)
+{
+    qcnn_content content = { 0 };
+    qcnn_error reason = { 0 };
+    const qcnn_status status = encode(type, &plan->model->tensors[index], &content, &reason);
+    if (status == QCNN_OK)
+        return plan_section(plan, type, QCNN_FLAG_REQUIRED, index, content, error);
+    qcnn_release(content.owned);
+    return qcnn_fail(error, status, "the model cannot be saved: tensor %u: %s", index, reason.message);
+}
+
+static qcnn_status plan_texts(container_plan *plan, qcnn_error *error)
 {
     const qcnn_model *model = plan->model;
-    write_graph(&plan->graph, model);
     for (size_t i = 0; i < model->n_classes; i++) {
         qcnn_write_bytes(&plan->classes, model->classes[i], strlen(model->classes[i]));
         qcnn_write_u8(&plan->classes, '\n');
     }
-    if (plan->graph.failed || plan->classes.failed)
-        return false;
-    section_plan section = { .type = QCNN_SECTION_GRAPH, .flags = QCNN_FLAG_REQUIRED, .tensor = QCNN_NO_INDEX };
-    section.bytes = plan->graph.data;
-    section.n_bytes = plan->graph.n_bytes;
-    if (!plan_section(plan, section))
-        return false;
-    section.flags = 0;
+    if (plan->classes.failed)
+        return qcnn_fail_memory(error, plan->classes.n_bytes);
     if (model->preprocessing) {
-        section.type = QCNN_SECTION_PREPROCESSING;
-        section.bytes = model->preprocessing;
-        section.n_bytes = strlen(model->preprocessing);
-        if (!plan_section(plan, section))
-            return false;
+        const qcnn_content text = { .bytes = model->preprocessing, .n_bytes = strlen(model->preprocessing) };
+        QCNN_TRY(plan_section(plan, QCNN_SECTION_PREPROCESSING, 0, QCNN_NO_INDEX, text, error));
     }
     if (model->n_classes > 0) {
-        section.type = QCNN_SECTION_CLASSES;
-        section.bytes = plan->classes.data;
-        section.n_bytes = plan->classes.n_bytes;
-        if (!plan_section(plan, section))
-            return false;
+        const qcnn_content text = { .bytes = plan->classes.data, .n_bytes = plan->classes.n_bytes };
+        QCNN_TRY(plan_section(plan, QCNN_SECTION_CLASSES, 0, QCNN_NO_INDEX, text, error));
     }
-    for (size_t i = 0; i < model->n_tensors; i++)
-        if (!plan_tensor(plan, (uint32_t)i))
-            return false;
-    return true;
+    return QCNN_OK;
+}
+
+static qcnn_status plan_sections(container_plan *plan, qcnn_error *error)
+{
+    const qcnn_model *model = plan->model;
+    write_graph(&plan->graph, model);
+    if (plan->graph.failed)
+        return qcnn_fail_memory(error, plan->graph.n_bytes);
+    const qcnn_content graph = { .bytes = plan->graph.data, .n_bytes = plan->graph.n_bytes };
+    QCNN_TRY(plan_section(plan, QCNN_SECTION_GRAPH, QCNN_FLAG_REQUIRED, QCNN_NO_INDEX, graph, error));
+    QCNN_TRY(plan_texts(plan, error));
+    for (size_t i = 0; i < model->n_tensors; i++) {
+        const bool codebook = qcnn_is_codebook(&model->tensors[i]);
+        QCNN_TRY(plan_encoded(plan, codebook ? QCNN_SECTION_CODEWORDS : QCNN_SECTION_DATA, (uint32_t)i, error));
+        if (codebook)
+            QCNN_TRY(plan_encoded(plan, QCNN_SECTION_ASSIGNMENTS, (uint32_t)i, error));
+    }
+    return QCNN_OK;
 }
 
 static bool plan_offsets(container_plan *plan)
@@ -156,7 +170,7 @@ static bool plan_offsets(container_plan *plan)
     uint64_t end = QCNN_HEADER_BYTES + plan->n_sections * QCNN_ENTRY_BYTES;
     for (size_t i = 0; i < plan->n_sections; i++) {
         section_plan *section = &plan->sections[i];
-        if (!qcnn_round_up(end, QCNN_ALIGNMENT, &section->offset) || !qcnn_add(section->offset, section->n_bytes, &end))
+        if (!qcnn_round_up(end, QCNN_ALIGNMENT, &section->offset) || !qcnn_add(section->offset, section->content.n_bytes, &end))
             return false;
     }
     return qcnn_round_up(end, QCNN_ALIGNMENT, &plan->file_bytes) && plan->file_bytes <= SIZE_MAX / 2;
@@ -196,12 +210,8 @@ static void write_contents(const container_plan *plan, unsigned char *file)
 {
     for (size_t i = 0; i < plan->n_sections; i++) {
         const section_plan *section = &plan->sections[i];
-        unsigned char *content = file + section->offset;
-        uint64_t n;
-        if (section->pack && qcnn_count_assignments(section->pack, &n))
-            qcnn_pack_bits(section->pack->assignments, (size_t)n, qcnn_assignment_bits(section->pack->n_codewords), content);
-        else if (section->n_bytes > 0)
-            memcpy(content, section->bytes, (size_t)section->n_bytes);
+        if (section->content.n_bytes > 0)
+            memcpy(file + section->offset, section->content.bytes, (size_t)section->content.n_bytes);
     }
 }
 
@@ -222,8 +232,8 @@ static void write_head(const container_plan *plan, qcnn_buffer *head)
         qcnn_write_u32(head, QCNN_ENCODING_PLAIN);
         qcnn_write_u32(head, section->tensor);
         qcnn_write_u64(head, section->offset);
-        qcnn_write_u64(head, section->n_bytes);
-        qcnn_write_u64(head, section->n_bytes);
+        qcnn_write_u64(head, section->content.n_bytes);
+        qcnn_write_u64(head, section->content.n_bytes);
         qcnn_write_zeros(head, 8);
     }
 }
@@ -251,19 +261,25 @@ static qcnn_status read_back(const void *data, size_t n_bytes, qcnn_error *error
     return status == QCNN_OK ? status : qcnn_fail(error, status, "the model cannot be saved: %s", reason.message);
 }
 
+static qcnn_status make_file(container_plan *plan, unsigned char **file, qcnn_error *error)
+{
+    QCNN_TRY(plan_sections(plan, error));
+    if (plan_offsets(plan))
+        *file = qcnn_allocate_zeroed((size_t)plan->file_bytes, 1);
+    if (!*file || !write_container(plan, *file))
+        return qcnn_fail_memory(error, (size_t)plan->file_bytes);
+    return read_back(*file, (size_t)plan->file_bytes, error);
+}
+
 qcnn_status qcnn_save_memory(const qcnn_model *model, void **data, size_t *n_bytes, qcnn_error *error)
 {
     *data = NULL;
     *n_bytes = 0;
     container_plan plan = { .model = model };
     unsigned char *file = NULL;
-    if (plan_sections(&plan) && plan_offsets(&plan))
-        file = qcnn_allocate_zeroed((size_t)plan.file_bytes, 1);
-    qcnn_status status = QCNN_OK;
-    if (!file || !write_container(&plan, file))
-        status = qcnn_fail_memory(error, (size_t)plan.file_bytes);
-    if (status == QCNN_OK)
-        status = read_back(file, (size_t)plan.file_bytes, error);
+    const qcnn_status status = make_file(&plan, &file, error);
+    for (size_t i = 0; i < plan.n_sections; i++)
+        qcnn_release(plan.sections[i].content.owned);
     qcnn_release(plan.sections);
     qcnn_release(plan.graph.data);
     qcnn_release(plan.classes.data);

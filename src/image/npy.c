@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "base/half.h"
 #include "base/memory.h"
 #include "base/status.h"
 #include "image/read_file.h"
@@ -161,24 +162,10 @@ static uint64_t read_bits(const uint8_t *p, int n_bytes, bool big_endian)
     return bits;
 }
 
-// IEEE 754 binary16: every value is a float.
-static float half_to_float(uint32_t bits)
-{
-    const uint32_t sign = (bits & 0x8000u) << 16, exponent = bits >> 10 & 31, fraction = bits & 0x3ff;
-    float value;
-    uint32_t word = sign | (exponent == 31 ? 0x7f800000u : (exponent + 112) << 23) | fraction << 13;
-    if (exponent == 0) {
-        value = (float)fraction * 0x1p-24f;
-        return sign ? -value : value;
-    }
-    memcpy(&value, &word, sizeof value);
-    return value;
-}
-
 static float to_float(uint64_t bits, int n_bytes)
 {
     if (n_bytes == 2)
-        return half_to_float((uint32_t)bits);
+        return qcnn_half_to_float((uint16_t)bits);
     if (n_bytes == 8) {
         double value;
         memcpy(&value, &bits, sizeof value);

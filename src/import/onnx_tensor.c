@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "base/half.h"
 #include "import/onnx.h"
 
 // Where a tensor's elements are.
@@ -57,26 +58,13 @@ static uint32_t typed_field(int type)
 
 // ---- one element ----------------------------------------------------------------------------------------------------
 
-static float float_from_half(uint32_t half)
-{
-    const uint32_t sign = (half & 0x8000) << 16, exponent = half >> 10 & 0x1f, fraction = half & 0x3ff;
-    if (exponent == 0) { // zero and subnormal numbers: fraction * 2^-24
-        const float magnitude = (float)fraction * 0x1p-24f;
-        return sign ? -magnitude : magnitude;
-    }
-    const uint32_t bits = exponent == 31 ? sign | 0x7f800000 | fraction << 13 : sign | (exponent + 112) << 23 | fraction << 13;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 static float float_from_element(int type, uint64_t element)
 {
     float value;
     double wide;
     const uint32_t word = (uint32_t)(type == ONNX_BFLOAT16 ? element << 16 : element);
     switch (type) {
-    case ONNX_FLOAT16: return float_from_half((uint32_t)element & 0xffff);
+    case ONNX_FLOAT16: return qcnn_half_to_float((uint16_t)element);
     case ONNX_DOUBLE: memcpy(&wide, &element, sizeof wide); return (float)wide;
     default: // float, bfloat16
         memcpy(&value, &word, sizeof value);

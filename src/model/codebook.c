@@ -13,18 +13,46 @@ int qcnn_assignment_bits(int n_codewords)
     return bits;
 }
 
+const char *qcnn_number_type_name(qcnn_number_type type)
+{
+    static const char *const names[] = { "float32", "float16", "int8" };
+    return names[type];
+}
+
+static uint64_t number_bytes(qcnn_number_type type, uint64_t n, uint64_t n_scales)
+{
+    return type == QCNN_INT8 ? n + n_scales * sizeof(float) : n * (type == QCNN_FLOAT16 ? 2 : sizeof(float));
+}
+
+static uint64_t count_assignments(const qcnn_codebook *book)
+{
+    return (uint64_t)book->groups * (uint64_t)book->n_subspaces * (uint64_t)book->n_taps * (uint64_t)book->n_outputs;
+}
+
 uint64_t qcnn_codebook_bytes(const qcnn_codebook *book)
 {
-    const uint64_t n_codewords = (uint64_t)book->n_sets * (uint64_t)book->n_subspaces * (uint64_t)book->n_codewords;
-    const uint64_t n_assignments =
-        (uint64_t)book->groups * (uint64_t)book->n_subspaces * (uint64_t)book->n_taps * (uint64_t)book->n_outputs;
-    return n_codewords * (uint64_t)book->subspace * sizeof(float) +
-           (n_assignments * (uint64_t)qcnn_assignment_bits(book->n_codewords) + 7) / 8;
+    const uint64_t n_books = (uint64_t)book->n_sets * (uint64_t)book->n_subspaces;
+    return number_bytes(book->codeword_type, n_books * (uint64_t)book->n_codewords * (uint64_t)book->subspace, n_books) +
+           (count_assignments(book) * (uint64_t)qcnn_assignment_bits(book->n_codewords) + 7) / 8;
 }
 
 uint64_t qcnn_tensor_bytes(const qcnn_tensor *tensor)
 {
-    return qcnn_is_codebook(tensor) ? qcnn_codebook_bytes(&tensor->codebook) : qcnn_shape_elements(&tensor->shape) * sizeof(float);
+    if (tensor->stored_bytes)
+        return tensor->stored_bytes;
+    if (qcnn_is_codebook(tensor))
+        return qcnn_codebook_bytes(&tensor->codebook);
+    return number_bytes(tensor->data_type, qcnn_shape_elements(&tensor->shape), (uint64_t)tensor->shape.dims[0]);
+}
+
+uint64_t qcnn_tensor_unfolded(const qcnn_tensor *tensor)
+{
+    const qcnn_codebook *book = &tensor->codebook;
+    if (!qcnn_is_codebook(tensor))
+        return tensor->data_type == QCNN_FLOAT32 ? 0 : qcnn_shape_elements(&tensor->shape) * sizeof(float);
+    const uint64_t n_numbers =
+        (uint64_t)book->n_sets * (uint64_t)book->n_subspaces * (uint64_t)book->n_codewords * (uint64_t)book->subspace;
+    return count_assignments(book) + (book->codeword_type == QCNN_FLOAT32 ? 0 : n_numbers * sizeof(float));
 }
 
 void qcnn_codebook_decode(const qcnn_codebook *book, float *weights)

@@ -37,9 +37,9 @@ enum {
 // Of one tensor: its float32 bytes, and every product of its dimensions, stay far from the end of 64 bits.
 #define QCNN_MAX_ELEMENTS ((uint64_t)1 << 40)
 
-// An assignment is packed in a file but takes a byte in memory. So that no file unfolds into much more than itself, those of
-// all tensors together may number at most 2 x file bytes + QCNN_FREE_ASSIGNMENTS.
-#define QCNN_FREE_ASSIGNMENTS ((uint64_t)8 << 20)
+// An assignment is packed in a file but takes a byte in memory, a float16 or int8 number takes four. So that no file unfolds
+// into much more than itself, all of them together may take at most 2 x file bytes + QCNN_FREE_UNFOLDED.
+#define QCNN_FREE_UNFOLDED ((uint64_t)8 << 20)
 
 #define QCNN_FOURCC(a, b, c, d) ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
 #define QCNN_SECTION_GRAPH QCNN_FOURCC('G', 'R', 'P', 'H')
@@ -53,13 +53,15 @@ enum {
 #define QCNN_ENCODING_PLAIN 0u
 #define QCNN_NO_INDEX UINT32_MAX // where an entry has no tensor, a value no constant, a node no such input
 
-enum { QCNN_STORAGE_FLOAT32 = 0, QCNN_STORAGE_CODEBOOK = 1 };
-enum { QCNN_CODEWORDS_FLOAT32 = 0 };
+enum { QCNN_STORAGE_FLOAT32 = 0, QCNN_STORAGE_CODEBOOK = 1, QCNN_STORAGE_FLOAT16 = 2, QCNN_STORAGE_INT8 = 3 };
+#define QCNN_MAX_SCALE 1e30f // of int8 numbers
 
 // ---- sizes of tensors' sections -------------------------------------------------------------------------------------
-// Each is false when the size does not fit in 64 bits.
+// Each is false when the size does not fit in 64 bits. (container_tensors.c)
 
-bool qcnn_codeword_bytes(const qcnn_codebook *codebook, uint64_t *n_bytes);
+bool qcnn_count_codeword_numbers(const qcnn_codebook *codebook, uint64_t *n); // S M K C'
+bool qcnn_codeword_bytes(const qcnn_codebook *codebook, uint64_t *n_bytes);   // scales included, as below
+bool qcnn_data_bytes(const qcnn_tensor *tensor, uint64_t *n_bytes);
 bool qcnn_count_assignments(const qcnn_codebook *codebook, uint64_t *n);
 bool qcnn_packed_bytes(uint64_t n_assignments, int n_codewords, uint64_t *n_bytes);
 

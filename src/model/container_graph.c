@@ -84,12 +84,19 @@ static qcnn_status read_codebook(graph_parser *parser, uint32_t index, const qcn
             return REFUSE_GRAPH(parser, "tensor %u: a size of its codebook is out of range", index);
         *sizes[i] = (int)size;
     }
-    if (type != QCNN_CODEWORDS_FLOAT32)
+    if (type >= QCNN_N_NUMBER_TYPES)
         return qcnn_fail(parser->error, QCNN_ERROR_UNSUPPORTED, "GRPH section: tensor %u has codewords of unknown type %u", index, type);
     if (!codebook_fits(book, shape))
         return REFUSE_GRAPH(parser, "tensor %u: its codebook does not fit its shape", index);
+    book->codeword_type = (qcnn_number_type)type;
     book->n_subspaces = (book->n_inputs - 1) / book->subspace + 1;
     return QCNN_OK;
+}
+
+static bool data_type_of(uint32_t storage, qcnn_number_type *type)
+{
+    *type = storage == QCNN_STORAGE_INT8 ? QCNN_INT8 : storage == QCNN_STORAGE_FLOAT16 ? QCNN_FLOAT16 : QCNN_FLOAT32;
+    return storage == QCNN_STORAGE_FLOAT32 || *type != QCNN_FLOAT32;
 }
 
 static qcnn_status read_tensor(graph_parser *parser, uint32_t index)
@@ -101,8 +108,10 @@ static qcnn_status read_tensor(graph_parser *parser, uint32_t index)
     QCNN_TRY(read_shape(parser, "tensor", index, &tensor.shape));
     if (storage == QCNN_STORAGE_CODEBOOK)
         QCNN_TRY(read_codebook(parser, index, &tensor.shape, &tensor.codebook));
-    else if (storage != QCNN_STORAGE_FLOAT32)
+    else if (!data_type_of(storage, &tensor.data_type))
         return qcnn_fail(parser->error, QCNN_ERROR_UNSUPPORTED, "GRPH section: tensor %u has unknown storage %u", index, storage);
+    if (tensor.data_type == QCNN_INT8 && tensor.shape.rank < 1)
+        return REFUSE_GRAPH(parser, "tensor %u: int8 data need a dimension", index);
     int ignored;
     return qcnn_model_add_tensor(parser->model, &tensor, &ignored, parser->error);
 }

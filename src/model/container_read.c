@@ -1,37 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reading a .qcnn file from memory (docs/format.md). Trusts nothing: first the frame (header, section table, padding, CRCs),
-// then the graph, then every tensor's sections, whose sizes must equal what the graph says. Float32 data is used in place;
-// assignments are unpacked to a byte each.
+// then the graph, the texts, and every tensor's sections (container_tensors.c).
 
 #include <string.h>
 
 #include "base/checked.h"
-#include "base/crc32.h"
-#include "model/container.h"
+#include "model/container_reader.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "float32 data is used in place: the processor must be little-endian");
-
-typedef struct container_section {
-    uint32_t index; // in the table
-    uint32_t type, flags, encoding, tensor;
-    uint64_t offset, stored_bytes, decoded_bytes;
-    uint32_t crc;
-    char name[5]; // the type as text, '?' for what is not printable
-} container_section;
-
-typedef struct container {
-    const unsigned char *bytes; // 64-byte aligned
-    size_t n_bytes;
-    uint32_t n_sections;
-    uint64_t n_assignments; // unpacked so far, of all tensors
-    qcnn_crc32_tables crc;
-    qcnn_model *model;
-    qcnn_error *error;
-} container;
-
-#define REFUSE(file, ...) qcnn_fail((file)->error, QCNN_ERROR_FORMAT, __VA_ARGS__)
-#define REFUSE_SECTION(file, section, what, ...)                                                                                           \
-    qcnn_fail((file)->error, QCNN_ERROR_FORMAT, "section %u (%s): " what, (section)->index, (section)->name, ##__VA_ARGS__)
 
 // ---- the frame ------------------------------------------------------------------------------------------------------
 
@@ -122,101 +98,6 @@ static qcnn_status check_frame(container *file)
     return QCNN_OK;
 }
 
-// ---- tensors --------------------------------------------------------------------------------------------------------
-
-bool qcnn_codeword_bytes(const qcnn_codebook *book, uint64_t *n_bytes)
-{
-    return qcnn_multiply((uint64_t)book->n_sets, (uint64_t)book->n_subspaces, n_bytes) &&
-           qcnn_multiply(*n_bytes, (uint64_t)book->n_codewords, n_bytes) && qcnn_multiply(*n_bytes, (uint64_t)book->subspace, n_bytes) &&
-           qcnn_multiply(*n_bytes, sizeof(float), n_bytes);
-}
-
-bool qcnn_count_assignments(const qcnn_codebook *book, uint64_t *n)
-{
-    return qcnn_multiply((uint64_t)book->groups, (uint64_t)book->n_subspaces, n) && qcnn_multiply(*n, (uint64_t)book->n_taps, n) &&
-           qcnn_multiply(*n, (uint64_t)book->n_outputs, n);
-}
-
-bool qcnn_packed_bytes(uint64_t n_assignments, int n_codewords, uint64_t *n_bytes)
-{
-    if (!qcnn_multiply(n_assignments, (uint64_t)qcnn_assignment_bits(n_codewords), n_bytes) || !qcnn_add(*n_bytes, 7, n_bytes))
-        return false;
-    *n_bytes /= 8;
-    return true;
-}
-
-static qcnn_status read_data(container *file, const container_section *section, qcnn_tensor *tensor)
-{
-    uint64_t n_bytes;
-    if (tensor->codebook.groups)
-        return REFUSE_SECTION(file, section, "tensor %u is stored as a codebook", section->tensor);
-    if (!qcnn_multiply(qcnn_shape_elements(&tensor->shape), sizeof(float), &n_bytes) || n_bytes != section->stored_bytes)
-        return REFUSE_SECTION(file, section, "its size does not fit the shape of tensor %u", section->tensor);
-    tensor->data = (const float *)(const void *)(file->bytes + section->offset);
-    return QCNN_OK;
-}
-
-// The words of the last subspace of each set are as long as all others; what is beyond the inputs has to be zero.
-static bool words_end_in_zeros(const qcnn_codebook *book)
-{
-    const size_t subspace = (size_t)book->subspace, n_words = (size_t)book->n_codewords;
-    const size_t width = (size_t)(book->n_inputs - (book->n_subspaces - 1) * book->subspace);
-    for (size_t set = 0; width < subspace && set < (size_t)book->n_sets; set++) {
-        const float *words = book->codewords + ((set + 1) * (size_t)book->n_subspaces - 1) * n_words * subspace;
-        for (size_t k = 0; k < n_words; k++)
-            if (!qcnn_bytes_are_zero((const unsigned char *)(words + k * subspace + width), (subspace - width) * sizeof *words))
-                return false;
-    }
-    return true;
-}
-
-static qcnn_status read_codewords(container *file, const container_section *section, qcnn_tensor *tensor)
-{
-    uint64_t n_bytes;
-    if (!tensor->codebook.groups)
-        return REFUSE_SECTION(file, section, "tensor %u is not stored as a codebook", section->tensor);
-    if (!qcnn_codeword_bytes(&tensor->codebook, &n_bytes) || n_bytes != section->stored_bytes)
-        return REFUSE_SECTION(file, section, "its size does not fit the codebook of tensor %u", section->tensor);
-    tensor->codebook.codewords = (const float *)(const void *)(file->bytes + section->offset);
-    if (!words_end_in_zeros(&tensor->codebook))
-        return REFUSE_SECTION(file, section, "codewords of tensor %u do not end in zeros", section->tensor);
-    return QCNN_OK;
-}
-
-static uint8_t largest_of(const uint8_t *numbers, size_t n)
-{
-    uint8_t largest = 0;
-    for (size_t i = 0; i < n; i++)
-        largest = numbers[i] > largest ? numbers[i] : largest;
-    return largest;
-}
-
-static qcnn_status read_assignments(container *file, const container_section *section, qcnn_tensor *tensor)
-{
-    qcnn_codebook *book = &tensor->codebook;
-    const int n_bits = qcnn_assignment_bits(book->n_codewords);
-    uint64_t n, n_bytes;
-    if (!book->groups)
-        return REFUSE_SECTION(file, section, "tensor %u is not stored as a codebook", section->tensor);
-    if (!qcnn_count_assignments(book, &n) || !qcnn_packed_bytes(n, book->n_codewords, &n_bytes) || n_bytes != section->stored_bytes)
-        return REFUSE_SECTION(file, section, "its size does not fit the codebook of tensor %u", section->tensor);
-    if (!qcnn_add(file->n_assignments, n, &file->n_assignments) ||
-        file->n_assignments > 2 * (uint64_t)file->n_bytes + QCNN_FREE_ASSIGNMENTS)
-        return REFUSE_SECTION(file, section, "more assignments than a file of %zu bytes may hold: widen the subspaces", file->n_bytes);
-    const unsigned char *packed = file->bytes + section->offset;
-    const int n_unused = (int)(n_bytes * 8 - n * (uint64_t)n_bits);
-    if (n_unused > 0 && packed[n_bytes - 1] >> (8 - n_unused))
-        return REFUSE_SECTION(file, section, "the unused bits of its last byte are not zero");
-    uint8_t *assignments = tensor->owned_assignments = qcnn_allocate((size_t)n, 1);
-    if (!assignments)
-        return qcnn_fail_memory(file->error, (size_t)n);
-    qcnn_unpack_bits(packed, (size_t)n, n_bits, assignments);
-    if (1 << n_bits != book->n_codewords && largest_of(assignments, (size_t)n) >= book->n_codewords)
-        return REFUSE_SECTION(file, section, "an assignment of tensor %u is not below %d", section->tensor, book->n_codewords);
-    book->assignments = assignments;
-    return QCNN_OK;
-}
-
 // ---- texts ----------------------------------------------------------------------------------------------------------
 
 static qcnn_status read_preprocessing(container *file, const container_section *section)
@@ -279,14 +160,7 @@ static qcnn_status read_section(container *file, const container_section *sectio
         return read_preprocessing(file, section);
     if (section->type == QCNN_SECTION_CLASSES)
         return read_classes(file, section);
-    if (section->tensor >= file->model->n_tensors)
-        return REFUSE_SECTION(file, section, "there is no tensor %u", section->tensor);
-    qcnn_tensor *tensor = &file->model->tensors[section->tensor];
-    if (section->type == QCNN_SECTION_DATA)
-        return read_data(file, section, tensor);
-    if (section->type == QCNN_SECTION_CODEWORDS)
-        return read_codewords(file, section, tensor);
-    return read_assignments(file, section, tensor);
+    return qcnn_read_tensor_section(file, section);
 }
 
 static qcnn_status read_sections(container *file)

@@ -27,6 +27,7 @@ void qcnn_tensor_release(qcnn_tensor *tensor)
 {
     qcnn_release(tensor->owned_data);
     qcnn_release(tensor->owned_assignments);
+    qcnn_release(tensor->owned_scales);
     memset(tensor, 0, sizeof *tensor);
 }
 
@@ -167,7 +168,7 @@ static qcnn_status copy_into(const qcnn_model *model, qcnn_model *copy, qcnn_err
     }
     for (size_t i = 0; i < model->n_tensors; i++) {
         qcnn_tensor tensor = model->tensors[i];
-        tensor.owned_data = tensor.owned_assignments = NULL; // the original keeps them
+        tensor.owned_data = tensor.owned_assignments = tensor.owned_scales = NULL; // the original keeps them
         QCNN_TRY(qcnn_model_add_tensor(copy, &tensor, &index, error));
     }
     for (size_t i = 0; i < model->n_inputs; i++)
@@ -276,6 +277,7 @@ qcnn_layer_info qcnn_model_layer(const qcnn_model *model, int index)
                              .output_shape = model->values[node->output].shape,
                              .storage = "",
                              .method = "",
+                             .codeword_type = "",
                              .error = -1 };
     const qcnn_tensor *weights = qcnn_node_weights(model, node), *bias = qcnn_node_bias(model, node);
     const qcnn_layer_cost cost = qcnn_cost(node, weights, &model->values[node->inputs[0]].shape, &model->values[node->output].shape);
@@ -283,13 +285,14 @@ qcnn_layer_info qcnn_model_layer(const qcnn_model *model, int index)
     info.dense_cost = cost.dense;
     if (!weights)
         return info;
-    info.storage = "float32";
+    info.storage = qcnn_number_type_name(weights->data_type);
     info.method = node->method == QCNN_METHOD_LUT ? "lut" : "dense";
     info.weights = qcnn_shape_elements(&weights->shape);
     info.bytes = qcnn_tensor_bytes(weights) + (bias ? qcnn_tensor_bytes(bias) : 0);
     info.error = weights->error;
     if (qcnn_is_codebook(weights)) {
         info.storage = "codebook";
+        info.codeword_type = qcnn_number_type_name(weights->codebook.codeword_type);
         info.subspace = weights->codebook.subspace;
         info.codewords = weights->codebook.n_codewords;
         info.table_multiplications = cost.table_multiplications;

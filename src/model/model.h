@@ -17,18 +17,25 @@ enum { QCNN_MAX_SPATIAL = 3, QCNN_MAX_NAME = 1024, QCNN_MAX_CODEWORDS = 256 };
 
 // ---- tensors --------------------------------------------------------------------------------------------------------
 
+// How numbers are stored in files. In memory weights and codewords are float32 always: those of the other two types are
+// decoded when a file is read, and hold only what the type can express, so that writing them again loses nothing. An int8
+// number is exactly scale * integer, the integer -127..127, the scale finite and not negative.
+typedef enum qcnn_number_type { QCNN_FLOAT32, QCNN_FLOAT16, QCNN_INT8, QCNN_N_NUMBER_TYPES } qcnn_number_type;
+
 // Product-quantized weights of a convolution, [groups * n_outputs][n_inputs][n_taps], or of a fully-connected layer
 // (one group, one tap). Every assignment is < n_codewords, checked when the codebook is made or read.
 typedef struct qcnn_codebook {
-    int groups;        // of the convolution; 1 for a fully-connected layer
-    int n_sets;        // sets of codebooks: 1 (all groups share it) or `groups`
-    int n_inputs;      // input channels of one group
-    int n_outputs;     // output channels of one group
-    int n_taps;        // product of the kernel's sides
-    int subspace;      // C', 1..n_inputs; the last subspace may be narrower
-    int n_subspaces;   // M = ceil(n_inputs / C')
-    int n_codewords;   // K, 1..256
+    int groups;      // of the convolution; 1 for a fully-connected layer
+    int n_sets;      // sets of codebooks: 1 (all groups share it) or `groups`
+    int n_inputs;    // input channels of one group
+    int n_outputs;   // output channels of one group
+    int n_taps;      // product of the kernel's sides
+    int subspace;    // C', 1..n_inputs; the last subspace may be narrower
+    int n_subspaces; // M = ceil(n_inputs / C')
+    int n_codewords; // K, 1..256
+    qcnn_number_type codeword_type;
     const float *codewords;     // [n_sets][M][K][C'], zeros where the last subspace is narrower
+    const float *scales;        // [n_sets][M] of int8 codewords, else NULL
     const uint8_t *assignments; // [groups][M][n_taps][n_outputs]
 } qcnn_codebook;
 
@@ -37,10 +44,14 @@ typedef struct qcnn_codebook {
 typedef struct qcnn_tensor {
     qcnn_shape shape;
     const float *data; // float32, row-major
+    qcnn_number_type data_type;
+    const float *data_scales; // [dims[0]] of int8 data, else NULL
     qcnn_codebook codebook;
-    void *owned_data;        // what to release: data, or the codewords
+    void *owned_data; // what to release: data, or the codewords
     void *owned_assignments;
-    float error;             // relative response error of the layer that reads it; negative: not known
+    void *owned_scales;    // of the data, or of the codewords
+    uint64_t stored_bytes; // of its sections in a file, where they are known exactly; 0: what plain ones would take
+    float error;           // relative response error of the layer that reads it; negative: not known
 } qcnn_tensor;
 
 static inline bool qcnn_is_codebook(const qcnn_tensor *tensor)
@@ -67,17 +78,36 @@ typedef enum qcnn_op {
     QCNN_OP_PAD,          // by pad_begin / pad_end of each dimension (negative ones cut)
     QCNN_OP_REDUCE_MEAN,  // over the dimensions marked in axes
     QCNN_OP_REDUCE_MAX,
-    QCNN_OP_SLICE,        // begin, step and (through `extent`) length of each dimension
+    QCNN_OP_SLICE, // begin, step and (through `extent`) length of each dimension
     QCNN_N_OPS
 } qcnn_op;
 
 typedef enum qcnn_function {
     QCNN_IDENTITY,
     // of one argument: activations, alone or fused behind a convolution, a fully-connected layer or a binary node
-    QCNN_RELU, QCNN_LEAKY_RELU, QCNN_CLIP, QCNN_ELU, QCNN_SIGMOID, QCNN_HARD_SIGMOID, QCNN_TANH, QCNN_HARD_SWISH,
-    QCNN_SQRT, QCNN_EXP, QCNN_LOG, QCNN_ABS, QCNN_NEGATE, QCNN_RECIPROCAL,
+    QCNN_RELU,
+    QCNN_LEAKY_RELU,
+    QCNN_CLIP,
+    QCNN_ELU,
+    QCNN_SIGMOID,
+    QCNN_HARD_SIGMOID,
+    QCNN_TANH,
+    QCNN_HARD_SWISH,
+    QCNN_SQRT,
+    QCNN_EXP,
+    QCNN_LOG,
+    QCNN_ABS,
+    QCNN_NEGATE,
+    QCNN_RECIPROCAL,
     // of two
-    QCNN_ADD, QCNN_SUBTRACT, QCNN_MULTIPLY, QCNN_DIVIDE, QCNN_MINIMUM, QCNN_MAXIMUM, QCNN_POWER, QCNN_PRELU,
+    QCNN_ADD,
+    QCNN_SUBTRACT,
+    QCNN_MULTIPLY,
+    QCNN_DIVIDE,
+    QCNN_MINIMUM,
+    QCNN_MAXIMUM,
+    QCNN_POWER,
+    QCNN_PRELU,
     QCNN_N_FUNCTIONS
 } qcnn_function;
 
@@ -92,9 +122,9 @@ typedef struct qcnn_attributes {
     int n_spatial; // 1..3
     int32_t kernel[QCNN_MAX_SPATIAL], stride[QCNN_MAX_SPATIAL], dilation[QCNN_MAX_SPATIAL];
     int32_t window_begin[QCNN_MAX_SPATIAL], window_end[QCNN_MAX_SPATIAL]; // padding
-    int32_t groups;            // conv
-    int32_t ceil_mode;         // pools: a last, partial window counts
-    int32_t count_include_pad; // average pool
+    int32_t groups;                                                       // conv
+    int32_t ceil_mode;                                                    // pools: a last, partial window counts
+    int32_t count_include_pad;                                            // average pool
     // lrn
     int32_t lrn_size;
     float lrn_alpha, lrn_beta, lrn_bias;
@@ -105,11 +135,11 @@ typedef struct qcnn_attributes {
     int64_t target[QCNN_MAX_RANK];
     // transpose: the permutation; reduce: 1 for each reduced dimension
     int32_t axes[QCNN_MAX_RANK];
-    int32_t keep_dims;         // reduce
+    int32_t keep_dims; // reduce
     // pad: elements added before and after (negative: cut off); slice: first index, end (exclusive; INT64_MAX: all the rest), step >= 1
     int64_t begin[QCNN_MAX_RANK], end[QCNN_MAX_RANK], step[QCNN_MAX_RANK];
     float pad_value;
-    int32_t pad_mode;          // 0 constant, 1 reflect, 2 edge
+    int32_t pad_mode; // 0 constant, 1 reflect, 2 edge
     // unary: the function; binary: the function; conv, fc, binary: what is fused behind
     qcnn_function function;
     qcnn_activation activation;
@@ -120,12 +150,12 @@ typedef enum qcnn_method { QCNN_METHOD_NONE, QCNN_METHOD_DENSE, QCNN_METHOD_LUT 
 typedef struct qcnn_node {
     qcnn_op op;
     char *name;
-    int *inputs;     // indices of values; -1: an optional input that is absent
+    int *inputs; // indices of values; -1: an optional input that is absent
     int n_inputs;
-    int output;      // index of a value
+    int output; // index of a value
     qcnn_attributes attributes;
-    qcnn_method method;   // how a layer with weights runs: decided by qcnn_model_prepare
-    float *decoded;       // float32 weights of a codebook layer that runs dense; owned
+    qcnn_method method; // how a layer with weights runs: decided by qcnn_model_prepare
+    float *decoded;     // float32 weights of a codebook layer that runs dense; owned
 } qcnn_node;
 
 typedef struct qcnn_value {
@@ -138,7 +168,7 @@ struct qcnn_kernels;
 
 struct qcnn_model {
     qcnn_value *values;
-    qcnn_node *nodes;     // each reads only graph inputs, constants and outputs of earlier nodes
+    qcnn_node *nodes; // each reads only graph inputs, constants and outputs of earlier nodes
     qcnn_tensor *tensors;
     int *inputs, *outputs; // indices of values
     size_t n_values, n_nodes, n_tensors, n_inputs, n_outputs;
@@ -206,10 +236,15 @@ qcnn_layer_cost qcnn_cost(const qcnn_node *node, const qcnn_tensor *weights, con
 // The dense weights that a codebook stands for, [groups * n_outputs][n_inputs][n_taps], into room for as many floats. (codebook.c)
 void qcnn_codebook_decode(const qcnn_codebook *codebook, float *weights);
 
-// Bytes a tensor takes in a file: float32 data, or float32 codewords and packed assignments. Of a codebook only the sizes
-// are read: it may be one that is still to be made.
+// Bytes a tensor takes in a file: stored_bytes, or else those of its numbers, scales and packed assignments. Of a codebook
+// only the sizes and the type are read: it may be one that is still to be made.
 uint64_t qcnn_tensor_bytes(const qcnn_tensor *tensor);
 uint64_t qcnn_codebook_bytes(const qcnn_codebook *codebook);
+
+// Bytes of memory beyond those of the file that a tensor takes once read: assignments, a byte each, and decoded numbers.
+uint64_t qcnn_tensor_unfolded(const qcnn_tensor *tensor);
+
+const char *qcnn_number_type_name(qcnn_number_type type); // "float32", "float16", "int8"
 
 // Bits of one packed assignment: ceil(log2 K), 0 when K is 1.
 int qcnn_assignment_bits(int n_codewords);

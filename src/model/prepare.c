@@ -135,16 +135,14 @@ static qcnn_status set_shapes(qcnn_model *model, qcnn_error *error)
     return status;
 }
 
-// Bytes of decoded weights that the layers may take together, so that a small file never unfolds into a large model: with the
-// assignments, a byte each, they stay below twice what is stored and 16 MiB (docs/format.md, section 3).
+// Bytes of decoded weights that the layers may take together, so that a small file never unfolds into a large model: with what
+// reading has unfolded, they stay below twice what is stored and 16 MiB (docs/format.md, section 3).
 static uint64_t decode_budget(const qcnn_model *model)
 {
     uint64_t allowed = (uint64_t)12 << 20, taken = 0; // the other 4 MiB are for graph and names
     for (size_t i = 0; i < model->n_tensors; i++) {
-        const qcnn_codebook *book = &model->tensors[i].codebook;
         allowed += 2 * qcnn_tensor_bytes(&model->tensors[i]);
-        if (qcnn_is_codebook(&model->tensors[i]))
-            taken += (uint64_t)book->groups * (uint64_t)book->n_subspaces * (uint64_t)book->n_taps * (uint64_t)book->n_outputs;
+        taken += qcnn_tensor_unfolded(&model->tensors[i]);
     }
     return allowed > taken ? allowed - taken : 0;
 }

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "compress/round.h"
 #include "model/container.h"
 #include "qcnn_compress.h"
 
@@ -219,6 +220,42 @@ static inline qcnn_model *every_op(void)
     for (int i = 0; i < 4; i++)
         assert_int_equal(qcnn_model_add_class(net.model, classes[i], strlen(classes[i]), NULL), QCNN_OK);
     net.model->original_bytes = 123456;
+    return net.model;
+}
+
+static inline void round_tensor(network *net, int value, qcnn_number_type type, int largest)
+{
+    qcnn_tensor *tensor = &net->model->tensors[net->model->values[value].tensor];
+    const qcnn_status status =
+        qcnn_is_codebook(tensor) ? qcnn_codebook_round(tensor, type, largest, NULL) : qcnn_data_round(tensor, type, largest, NULL);
+    assert_int_equal(status, QCNN_OK);
+}
+
+// Numbers stored in every type: dense and as codebooks, in sets and with a narrower last subspace.
+static inline qcnn_model *every_type(void)
+{
+    network net = new_network();
+    int x = add_input(&net, "image", SHAPE(1, 4, 6, 6));
+    const int w1 = add_dense(&net, "conv1.w", SHAPE(6, 4, 3, 3)), b1 = add_dense(&net, "conv1.b", SHAPE(6));
+    x = add_node(&net, QCNN_OP_CONV, "conv1", x, w1, b1, window(3, 1, 1));
+    qcnn_attributes a = window(3, 1, 0);
+    a.groups = 2;
+    const int w2 = add_codebook(&net, "conv2.w", SHAPE(8, 3, 3, 3), 2, 2, 2, 5),
+              w3 = add_codebook(&net, "conv3.w", SHAPE(6, 8, 3, 3), 1, 1, 3, 7);
+    x = add_node(&net, QCNN_OP_CONV, "conv2", x, w2, -1, a);               // 1x8x4x4
+    x = add_node(&net, QCNN_OP_CONV, "conv3", x, w3, -1, window(3, 1, 0)); // 1x6x2x2
+    a = no_attributes();
+    a.target_rank = 2;
+    a.target[1] = -1;
+    x = add_node(&net, QCNN_OP_RESHAPE, "flat", x, -1, -1, a);
+    const int w4 = add_dense(&net, "fc.w", SHAPE(5, 24));
+    x = add_node(&net, QCNN_OP_FC, "fc", x, w4, -1, no_attributes());
+    round_tensor(&net, w1, QCNN_FLOAT16, 0);
+    round_tensor(&net, b1, QCNN_FLOAT16, 0);
+    round_tensor(&net, w2, QCNN_INT8, 127);
+    round_tensor(&net, w3, QCNN_FLOAT16, 0);
+    round_tensor(&net, w4, QCNN_INT8, 31);
+    assert_int_equal(qcnn_model_add_output(net.model, x, NULL), QCNN_OK);
     return net.model;
 }
 

@@ -27,15 +27,22 @@ static void assert_same_tensor(const qcnn_tensor *a, const qcnn_tensor *b)
     assert_true(qcnn_shape_equal(&a->shape, &b->shape));
     assert_true(a->error == b->error);
     assert_int_equal(qcnn_is_codebook(a), qcnn_is_codebook(b));
+    assert_int_equal(a->data_type, b->data_type);
     if (!qcnn_is_codebook(a)) {
         assert_memory_equal(a->data, b->data, n * sizeof(float));
+        assert_int_equal(a->data_scales != NULL, b->data_scales != NULL);
+        if (a->data_scales)
+            assert_memory_equal(a->data_scales, b->data_scales, (size_t)a->shape.dims[0] * sizeof(float));
         return;
     }
     const qcnn_codebook *p = &a->codebook, *q = &b->codebook;
     assert_memory_equal(p, q, offsetof(qcnn_codebook, codewords));
-    uint64_t n_bytes = 0, n_assignments = 0;
-    assert_true(qcnn_codeword_bytes(p, &n_bytes) && qcnn_count_assignments(p, &n_assignments));
-    assert_memory_equal(p->codewords, q->codewords, (size_t)n_bytes);
+    uint64_t n_numbers = 0, n_assignments = 0;
+    assert_true(qcnn_count_codeword_numbers(p, &n_numbers) && qcnn_count_assignments(p, &n_assignments));
+    assert_memory_equal(p->codewords, q->codewords, (size_t)n_numbers * sizeof(float));
+    assert_int_equal(p->scales != NULL, q->scales != NULL);
+    if (p->scales)
+        assert_memory_equal(p->scales, q->scales, (size_t)(p->n_sets * p->n_subspaces) * sizeof(float));
     assert_memory_equal(p->assignments, q->assignments, (size_t)n_assignments);
 }
 
@@ -105,6 +112,33 @@ static void test_every_op(void **state)
     qcnn_bytes_free(file.data);
     qcnn_bytes_free(twice.data);
     qcnn_bytes_free(third.data);
+}
+
+static void test_every_type(void **state)
+{
+    (void)state;
+    qcnn_model *model = every_type(), *again;
+    assert_int_equal(qcnn_model_prepare(model, NULL, NULL), QCNN_OK);
+    const bytes file = save_bytes(model);
+    assert_int_equal(qcnn_model_load(file.data, file.n, NULL, &again, NULL), QCNN_OK);
+    assert_same_model(model, again);
+    static const char *const storage[] = { "float16", "codebook", "codebook", "", "int8" }, *const type[] = { "", "int8", "float16", "",
+                                                                                                              "" };
+    const uint64_t n_bytes[] = { 2 * (216 + 6), 4 * 4 + 2 * 2 * 5 * 2 + 2 * 2 * 9 * 4 * 3 / 8, 2 * 3 * 7 * 3 + (3 * 9 * 6 * 3 + 7) / 8, 0,
+                                 5 * 4 + 5 * 24 };
+    for (int i = 0; i < 5; i++) {
+        const qcnn_layer_info before = qcnn_model_layer(model, i), after = qcnn_model_layer(again, i);
+        assert_string_equal(after.storage, storage[i]);
+        assert_string_equal(after.codeword_type, type[i]);
+        assert_true(before.bytes == n_bytes[i] && after.bytes == n_bytes[i]);
+    }
+    const bytes second = save_bytes(again);
+    assert_int_equal(file.n, second.n);
+    assert_memory_equal(file.data, second.data, file.n);
+    qcnn_model_free(model);
+    qcnn_model_free(again);
+    qcnn_bytes_free(file.data);
+    qcnn_bytes_free(second.data);
 }
 
 static void test_every_operator_and_function_has_a_number(void **state)
@@ -285,10 +319,8 @@ static void test_reads_that_fail(void **state)
 
 // ---- damage ---------------------------------------------------------------------------------------------------------
 
-static void test_truncation_at_every_length(void **state)
+static void assert_truncation_refused(bytes file)
 {
-    (void)state;
-    const bytes file = save_and_free(every_op());
     qcnn_error error;
     for (size_t n = 0; n < file.n; n++) {
         bytes cut = { qcnn_allocate(n, 1), n };
@@ -302,6 +334,13 @@ static void test_truncation_at_every_length(void **state)
         qcnn_release(cut.data);
     }
     qcnn_bytes_free(file.data);
+}
+
+static void test_truncation_at_every_length(void **state)
+{
+    (void)state;
+    assert_truncation_refused(save_and_free(every_op()));
+    assert_truncation_refused(save_and_free(every_type()));
 }
 
 static void test_four_corruptions_of_every_header_byte(void **state)
@@ -359,6 +398,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_op),
+        cmocka_unit_test(test_every_type),
         cmocka_unit_test(test_every_operator_and_function_has_a_number),
         cmocka_unit_test(test_every_number_of_codewords),
         cmocka_unit_test(test_bits_of_all_widths_and_counts),

@@ -117,7 +117,7 @@ static const file_change changes[] = {
     { FORMAT, "it ends inside graph output 1", CONTENT, GRPH, N_OUTPUTS, 4, 2 },
     { FORMAT, "it ends inside graph output 0", CONTENT, GRPH, N_INPUTS, 4, 2 },
     // tensors
-    { UNSUPPORTED, "tensor 0 has unknown storage 2", CONTENT, GRPH, W_STORAGE, 4, 2 },
+    { UNSUPPORTED, "tensor 0 has unknown storage 4", CONTENT, GRPH, W_STORAGE, 4, 4 },
     { FORMAT, "tensor 0: its error is not a finite number", CONTENT, GRPH, W_ERROR, 4, 0x7fc00000 },
     { FORMAT, "tensor 1: its error is not a finite number", CONTENT, GRPH, B_ERROR, 4, 0x7f800000 },
     { FORMAT, "tensor 0 has 9 dimensions", CONTENT, GRPH, W_RANK, 4, 9 },
@@ -129,7 +129,11 @@ static const file_change changes[] = {
     { FORMAT, "section 3 (DATA): its size does not fit the shape of tensor 1", CONTENT, GRPH, B_DIM0, 8, INT32_MAX },
     { FORMAT, "tensor 0: its codebook does not fit its shape", CONTENT, GRPH, W_DIM0, 8, 5 },
     { FORMAT, "tensor 0: its codebook does not fit its shape", CONTENT, GRPH, W_DIM1, 8, 4 },
-    { UNSUPPORTED, "tensor 0 has codewords of unknown type 1", CONTENT, GRPH, W_TYPE, 4, 1 },
+    { UNSUPPORTED, "tensor 0 has codewords of unknown type 3", CONTENT, GRPH, W_TYPE, 4, 3 },
+    { FORMAT, "section 1 (CODE): its size does not fit the codebook", CONTENT, GRPH, W_TYPE, 4, 1 },
+    { FORMAT, "section 1 (CODE): its size does not fit the codebook", CONTENT, GRPH, W_TYPE, 4, 2 },
+    { FORMAT, "section 3 (DATA): its size does not fit the shape of tensor 1", CONTENT, GRPH, B_STORAGE, 4, 2 },
+    { FORMAT, "section 3 (DATA): its size does not fit the shape of tensor 1", CONTENT, GRPH, B_STORAGE, 4, 3 },
     { FORMAT, "tensor 0: a size of its codebook is out of range", CONTENT, GRPH, W_GROUPS, 4, 0 },
     { FORMAT, "tensor 0: its codebook does not fit its shape", CONTENT, GRPH, W_GROUPS, 4, 2 },
     { FORMAT, "tensor 0: its codebook does not fit its shape", CONTENT, GRPH, W_SETS, 4, 2 },
@@ -480,6 +484,43 @@ static void test_unused_bits_and_windows(void **state)
     qcnn_bytes_free(file.data);
 }
 
+// ---- float16 and int8 numbers -----------------------------------------------------------------------------------------
+
+// x [1][3] -> fc (codebook of int8, bias of float16): sections GRPH, CODE (2 scales, 12 integers), ASGN, DATA.
+static qcnn_model *tiny_typed(void)
+{
+    qcnn_model *model = tiny();
+    assert_int_equal(qcnn_codebook_round(&model->tensors[0], QCNN_INT8, 127, NULL), QCNN_OK);
+    assert_int_equal(qcnn_data_round(&model->tensors[1], QCNN_FLOAT16, 0, NULL), QCNN_OK);
+    return model;
+}
+
+static void test_bad_numbers(void **state)
+{
+    (void)state;
+    static const file_change bad_numbers[] = {
+        { FORMAT, "section 1 (CODE): a scale is negative", CONTENT, CODE_W, 0, 4, 0x80000000 },
+        { FORMAT, "section 1 (CODE): a scale is negative", CONTENT, CODE_W, 4, 4, 0xbf800000 },
+        { FORMAT, "section 1 (CODE): a scale is negative, too large", CONTENT, CODE_W, 0, 4, 0x7e967699 + 99999 },
+        { FORMAT, "section 1 (CODE): a scale is negative, too large or not a number", CONTENT, CODE_W, 4, 4, 0x7f800000 },
+        { FORMAT, "section 1 (CODE): a scale is negative, too large or not a number", CONTENT, CODE_W, 4, 4, 0x7fc00000 },
+        { FORMAT, "section 1 (CODE): an integer is not in -127..127", CONTENT, CODE_W, 8, 1, 0x80 },
+        { FORMAT, "codewords of tensor 0 do not end in zeros", CONTENT, CODE_W, 8 + 7, 1, 1 },
+        { FORMAT, "section 3 (DATA): a float16 number is not finite", CONTENT, DATA_B, 0, 2, 0x7c00 },
+        { FORMAT, "section 3 (DATA): a float16 number is not finite", CONTENT, DATA_B, 6, 2, 0xfe01 },
+    };
+    const bytes good = save_and_free(tiny_typed());
+    bytes bad = { qcnn_allocate(good.n, 1), good.n };
+    for (size_t i = 0; i < sizeof bad_numbers / sizeof *bad_numbers; i++) {
+        memcpy(bad.data, good.data, good.n);
+        put(place_of(bad, &bad_numbers[i]), bad_numbers[i].value, bad_numbers[i].n_bytes);
+        qcnn_container_repair_checksums(bad.data, bad.n);
+        assert_refused(bad, bad_numbers[i].status, bad_numbers[i].expected);
+    }
+    qcnn_release(bad.data);
+    qcnn_bytes_free(good.data);
+}
+
 // ---- models that cannot be saved ------------------------------------------------------------------------------------
 
 static void assert_not_saved(qcnn_model *model, const char *expected)
@@ -492,6 +533,17 @@ static void assert_not_saved(qcnn_model *model, const char *expected)
     if (!strstr(error.message, expected) || !strstr(error.message, "cannot be saved"))
         fail_msg("expected '%s', got '%s'", expected, error.message);
     qcnn_model_free(model);
+}
+
+static void test_numbers_of_another_type(void **state)
+{
+    (void)state;
+    qcnn_model *model = tiny_typed();
+    ((float *)model->tensors[0].owned_data)[0] += 1e-3f;
+    assert_not_saved(model, "tensor 0: a number of it is not int8");
+    model = tiny_typed();
+    ((float *)model->tensors[1].owned_data)[0] = 1e-9f;
+    assert_not_saved(model, "tensor 1: a number of it is not float16");
 }
 
 static qcnn_model *two_nodes_called(const char *first, const char *second, const char *first_value, const char *second_value)
@@ -520,7 +572,7 @@ static void test_names(void **state)
     qcnn_bytes_free(save_and_free(two_nodes_called(NULL, NULL, "y", "z")).data);
 }
 
-// K = 1 takes no bits: nothing but the bound on assignments keeps a file of a few hundred bytes from unfolding to gigabytes.
+// K = 1 takes no bits: nothing but the bound on what unfolds keeps a file of a few hundred bytes from unfolding to gigabytes.
 static void test_bombs(void **state)
 {
     (void)state;
@@ -528,7 +580,7 @@ static void test_bombs(void **state)
     const int x = add_input(&net, "x", SHAPE(1, 1));
     const int y = add_node(&net, QCNN_OP_FC, "y", x, add_codebook(&net, "w", SHAPE(9000000, 1), 1, 1, 1, 1), -1, no_attributes());
     assert_int_equal(qcnn_model_add_output(net.model, y, NULL), QCNN_OK);
-    assert_not_saved(net.model, "more assignments than a file of 512 bytes may hold");
+    assert_not_saved(net.model, "unfolds to more memory than a file of 512 bytes may take");
 }
 
 int main(void)
@@ -542,6 +594,8 @@ int main(void)
         cmocka_unit_test(test_padding),
         cmocka_unit_test(test_texts),
         cmocka_unit_test(test_unused_bits_and_windows),
+        cmocka_unit_test(test_bad_numbers),
+        cmocka_unit_test(test_numbers_of_another_type),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_bombs),
     };

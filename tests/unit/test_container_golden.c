@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The format stays what it is: today's writer makes the same bytes as the file in tests/golden, and a second reader, a Python
-// script written from docs/format.md, sees in it and in random networks what the C reader sees.
+// The format stays what it is: today's writer makes the same bytes as the files in tests/golden, and a second reader, a Python
+// script written from docs/format.md, sees in them and in random networks what the C reader sees.
 // After an intended change: test_container_golden --update.
 
 #include "container_samples.h"
@@ -12,7 +12,14 @@
 
 #define PYTHON "/usr/bin/python3" // Debian's, the one that has NumPy
 
-static const char golden_path[] = QCNN_SOURCE_DIR "/tests/golden/every_op.qcnn";
+static const struct {
+    const char *path;
+    qcnn_model *(*make)(void);
+} goldens[] = {
+    { QCNN_SOURCE_DIR "/tests/golden/every_op.qcnn", every_op },
+    { QCNN_SOURCE_DIR "/tests/golden/every_type.qcnn", every_type },
+};
+enum { N_GOLDENS = sizeof goldens / sizeof *goldens };
 
 static void write_whole(const char *path, bytes file)
 {
@@ -51,15 +58,17 @@ static bool have_python(void)
 static void test_same_bytes_as_ever(void **state)
 {
     (void)state;
-    const bytes file = save_and_free(every_op());
-    FILE *stream = fopen(golden_path, "rb");
-    assert_non_null(stream);
-    unsigned char *golden = malloc(file.n + 1);
-    assert_int_equal(fread(golden, 1, file.n + 1, stream), file.n);
-    assert_memory_equal(golden, file.data, file.n);
-    fclose(stream);
-    free(golden);
-    qcnn_bytes_free(file.data);
+    for (int i = 0; i < N_GOLDENS; i++) {
+        const bytes file = save_and_free(goldens[i].make());
+        FILE *stream = fopen(goldens[i].path, "rb");
+        assert_non_null(stream);
+        unsigned char *golden = malloc(file.n + 1);
+        assert_int_equal(fread(golden, 1, file.n + 1, stream), file.n);
+        assert_memory_equal(golden, file.data, file.n);
+        fclose(stream);
+        free(golden);
+        qcnn_bytes_free(file.data);
+    }
 }
 
 // ---- the second reader ----------------------------------------------------------------------------------------------
@@ -86,7 +95,8 @@ static void assert_same_tensors(const qcnn_model *model, const cJSON *tensors)
         else
             memcpy(weights, tensor->data, n * sizeof *weights);
         assert_true(at(json, "crc32")->valuedouble == qcnn_crc32(&crc, 0, weights, n * sizeof *weights));
-        assert_string_equal(at(json, "storage")->valuestring, qcnn_is_codebook(tensor) ? "codebook" : "float32");
+        assert_string_equal(at(json, "storage")->valuestring,
+                            qcnn_is_codebook(tensor) ? "codebook" : qcnn_number_type_name(tensor->data_type));
         free(weights);
     }
 }
@@ -143,8 +153,10 @@ static void test_second_reader_agrees(void **state)
     (void)state;
     if (!have_python())
         return;
-    assert_second_reader_agrees(save_and_free(every_op()), PYTHON);
-    assert_second_reader_agrees(save_and_free(every_op()), PYTHON " -S"); // without site packages: decodes without NumPy
+    for (int i = 0; i < N_GOLDENS; i++) {
+        assert_second_reader_agrees(save_and_free(goldens[i].make()), PYTHON);
+        assert_second_reader_agrees(save_and_free(goldens[i].make()), PYTHON " -S"); // without site packages: decodes without NumPy
+    }
     assert_second_reader_agrees(save_and_free(tiny()), PYTHON);
     for (int k = 1; k <= QCNN_MAX_CODEWORDS; k = 2 * k + 1) {
         network net = new_network();
@@ -180,9 +192,11 @@ static void test_second_reader_refuses(void **state)
 int main(int argc, char **argv)
 {
     if (argc == 2 && !strcmp(argv[1], "--update")) {
-        const bytes file = save_and_free(every_op());
-        write_whole(golden_path, file);
-        qcnn_bytes_free(file.data);
+        for (int i = 0; i < N_GOLDENS; i++) {
+            const bytes file = save_and_free(goldens[i].make());
+            write_whole(goldens[i].path, file);
+            qcnn_bytes_free(file.data);
+        }
         return 0;
     }
     const struct CMUnitTest tests[] = {

@@ -115,12 +115,10 @@ static qcnn_status save_to_file(const subject *s, qcnn_error *error)
     return qcnn_save(s->model, s->path, error);
 }
 
-static void test_failing_allocations(void **state)
+static void fail_allocations(qcnn_model *model)
 {
-    (void)state;
     static qcnn_status (*const calls[])(const subject *, qcnn_error *) = { load_in_place, load_copy,      open_copy,
                                                                            open_mapped,   save_to_memory, save_to_file };
-    qcnn_model *model = every_op();
     const subject s = { save_bytes(model), "test_container_memory.qcnn", model };
     assert_int_equal(qcnn_save(model, s.path, NULL), QCNN_OK);
     long n_failures = 0;
@@ -147,6 +145,13 @@ static void test_failing_allocations(void **state)
     remove(s.path);
     qcnn_bytes_free(s.file.data);
     qcnn_model_free(model);
+}
+
+static void test_failing_allocations(void **state)
+{
+    (void)state;
+    fail_allocations(every_op());
+    fail_allocations(every_type());
 }
 
 // ---- files that try to unfold ---------------------------------------------------------------------------------------
