@@ -11,7 +11,7 @@ all:
 	@$(call NINJA,$(BUILD),)
 
 packages:
-	@scripts/install_packages.sh build test
+	@scripts/install_packages.sh build test android
 
 # Installs what it needs, builds, compresses a network, judges it and shows the result.
 demo:

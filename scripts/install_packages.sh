@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs the Debian packages that the named sets need (build, test, lint), where they are missing.
-#   scripts/install_packages.sh build [test] [lint]
+# Installs the Debian packages that the named sets need (build, test, android, lint), where they are missing.
+#   scripts/install_packages.sh build [test] [android] [lint]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,14 +9,18 @@ build_packages=(cmake ninja-build gcc libc6-dev python3 pkg-config libcjson-dev 
     libopenblas-pthread-dev libcmocka-dev dataset-fashion-mnist)
 test_packages=(clang libclang-rt-14-dev llvm libonnx-testdata python3 python3-venv python3-numpy python3-onnx
     python3-torch python3-pil binutils)
+# The Java class and the Android app: a JDK, a cross compiler and what packs, checks and emulates.
+android_packages=(openjdk-17-jdk-headless maven clang lld llvm aapt android-libnativehelper-dev apksigner zipalign dexdump
+    qemu-user-static libc6-dev-arm64-cross)
 
 wanted=()
 for set in "$@"; do
     case $set in
     build) wanted+=("${build_packages[@]}") ;;
     test) wanted+=("${test_packages[@]}") ;;
+    android) wanted+=("${android_packages[@]}") ;;
     lint) wanted+=(clang clang-format clang-tidy) ;;
-    *) echo "usage: $0 [build] [test] [lint]" >&2; exit 2 ;;
+    *) echo "usage: $0 [build] [test] [android] [lint]" >&2; exit 2 ;;
     esac
 done
 

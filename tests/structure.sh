@@ -25,6 +25,7 @@ may src/import 'base/|model/|import/|qcnn'
 may src/export 'base/|model/|export/|qcnn'
 may src/compress 'base/|model/|engine/|kernels/|image/|compress/|qcnn'
 may tools "qcnn|$own"
+may bindings 'qcnn[a-z_]*\.h'
 
 # The engine needs only what docs/structure.md lists, and exports only qcnn_ symbols.
 allowed=' aligned_alloc free memcpy memmove memset memcmp memchr strlen strcmp snprintf vsnprintf open close fstat mmap munmap read

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+# The engine's sources and the flags of each kernel file: one list for every build (this project's, bindings/java's, Android's).
+# Sets engine_sources; expects root, the project's folder. Kernel files end in the name of their instruction set; those of other
+# processors are left out.
+file(GLOB engine_sources CONFIGURE_DEPENDS ${root}/src/base/*.c ${root}/src/model/*.c ${root}/src/kernels/*.c ${root}/src/engine/*.c)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    list(FILTER engine_sources EXCLUDE REGEX "_(neon|wasm)[.]c$")
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64|ARM64")
+    list(FILTER engine_sources EXCLUDE REGEX "_(avx[0-9a-z]*|wasm)[.]c$")
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "wasm")
+    list(FILTER engine_sources EXCLUDE REGEX "_(avx[0-9a-z]*|neon)[.]c$")
+else()
+    list(FILTER engine_sources EXCLUDE REGEX "_(avx[0-9a-z]*|neon|wasm)[.]c$")
+endif()
+set_source_files_properties(${engine_sources} PROPERTIES COMPILE_OPTIONS "-O3")
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    file(GLOB avx2_sources CONFIGURE_DEPENDS ${root}/src/kernels/*_avx2.c)
+    set_source_files_properties(${avx2_sources} PROPERTIES COMPILE_OPTIONS "-O3;-mavx2;-mfma")
+endif()
