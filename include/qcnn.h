@@ -101,6 +101,9 @@ typedef struct qcnn_load_options {
 
 QCNN_API qcnn_load_options qcnn_load_options_default(void);
 
+// Names of the tiers that this processor has, best last; NULL past the end.
+QCNN_API const char *qcnn_kernels_name(int index);
+
 // Loads a .qcnn file (docs/format.md). `options` may be NULL. The file is mapped read-only unless `copy` is set.
 // Errors: ARGUMENT (unknown tier), MEMORY, IO, FORMAT, UNSUPPORTED (a newer major version).
 QCNN_API qcnn_status qcnn_model_open(const char *path, const qcnn_load_options *options, qcnn_model **model, qcnn_error *error);

@@ -8,7 +8,9 @@ cd "$(dirname "$0")/.."
 build_packages=(cmake ninja-build gcc libc6-dev python3 pkg-config libcjson-dev libjpeg62-turbo-dev libpng-dev zlib1g-dev
     libopenblas-pthread-dev libcmocka-dev dataset-fashion-mnist)
 test_packages=(clang libclang-rt-14-dev llvm libonnx-testdata python3 python3-venv python3-numpy python3-onnx
-    python3-torch python3-pil binutils)
+    python3-torch python3-pil binutils
+    qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
+    wasi-libc libclang-rt-14-dev-wasm32 lld nodejs)
 # The Java class and the Android app: a JDK, a cross compiler and what packs, checks and emulates.
 android_packages=(openjdk-17-jdk-headless maven clang lld llvm aapt android-libnativehelper-dev apksigner zipalign dexdump
     qemu-user-static libc6-dev-arm64-cross)

@@ -62,10 +62,7 @@ typedef struct qcnn_kernels {
 } qcnn_kernels;
 
 // The tier of that name, or the best one for NULL; NULL when unknown, not built in, or beyond this processor.
-const qcnn_kernels *qcnn_kernels_find(const char *name);
-
-// Names of the tiers that qcnn_kernels_find gives here, best last; NULL past the end.
-const char *qcnn_kernels_name(int index);
+const qcnn_kernels *qcnn_kernels_find(const char *name); // qcnn.h's qcnn_kernels_name lists those of this processor
 
 // ---- instruction sets of this processor (cpu.c) ----
 

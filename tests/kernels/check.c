@@ -83,11 +83,12 @@ void check_start(void)
 
 void *check_place(checker *check, int slot, size_t bytes)
 {
-    if (bytes > CHECK_SLOT_BYTES) {
+    if (bytes > CHECK_SLOT_BYTES - 2 * CHECK_MARGIN) {
         fprintf(stderr, "%s: a slot holds no %zu bytes\n", running, bytes);
         exit(3);
     }
-    return slots[slot] + (check_below(check, 4) ? CHECK_SLOT_BYTES - bytes : 0); // reads beyond the end are the likelier fault
+    const size_t inside = check->no_guards ? CHECK_MARGIN : 0;
+    return slots[slot] + (check_below(check, 4) ? CHECK_SLOT_BYTES - bytes - inside : inside); // faults at the end are likelier
 }
 
 bool check_surroundings(checker *check)
@@ -98,9 +99,9 @@ bool check_surroundings(checker *check)
 
 #else
 
-enum { MARGIN = 128, MARK = 0xA5 };
+enum { MARK = 0xA5 };
 
-static unsigned char slots[CHECK_SLOTS][CHECK_SLOT_BYTES + 2 * MARGIN];
+static unsigned char slots[CHECK_SLOTS][CHECK_SLOT_BYTES + 2 * CHECK_MARGIN];
 static size_t slot_begin[CHECK_SLOTS], slot_bytes[CHECK_SLOTS];
 
 void check_start(void)
@@ -109,22 +110,22 @@ void check_start(void)
 
 void *check_place(checker *check, int slot, size_t bytes)
 {
-    const size_t begin = MARGIN + (check_below(check, 4) ? (64 - bytes % 64) % 64 : 0);
-    if (begin + bytes + MARGIN > sizeof *slots) {
+    const size_t begin = CHECK_MARGIN + (check_below(check, 4) ? (64 - bytes % 64) % 64 : 0);
+    if (begin + bytes + CHECK_MARGIN > sizeof *slots) {
         fprintf(stderr, "%s: a slot holds no %zu bytes\n", running, bytes);
         exit(3);
     }
     slot_begin[slot] = begin;
     slot_bytes[slot] = bytes;
-    memset(slots[slot] + begin - MARGIN, MARK, MARGIN);
-    memset(slots[slot] + begin + bytes, MARK, MARGIN);
+    memset(slots[slot] + begin - CHECK_MARGIN, MARK, CHECK_MARGIN);
+    memset(slots[slot] + begin + bytes, MARK, CHECK_MARGIN);
     return slots[slot] + begin;
 }
 
 bool check_surroundings(checker *check)
 {
     for (int i = 0; i < CHECK_SLOTS; i++)
-        for (size_t j = 0; slot_begin[i] && j < MARGIN; j++)
+        for (size_t j = 0; slot_begin[i] && j < CHECK_MARGIN; j++)
             if (slots[i][slot_begin[i] - 1 - j] != MARK || slots[i][slot_begin[i] + slot_bytes[i] + j] != MARK) {
                 check_fail(check, "wrote outside buffer %d", i);
                 return false;

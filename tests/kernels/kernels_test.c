@@ -21,9 +21,10 @@ const kernel_entry kernel_list[] = {
 const size_t n_kernel_list = sizeof kernel_list / sizeof *kernel_list;
 
 static const char usage[] =
-    "usage: kernels_test [--seed N] [--kernel NAME] [--tier NAME] [--bench | --list]\n"
+    "usage: kernels_test [--seed N] [--kernel NAME] [--tier NAME] [--no-guards] [--bench | --list]\n"
     "Checks the kernels of each instruction-set tier against the C tier. --bench times them instead; --list tells which tier\n"
-    "has a function of its own for which kernel (a dash: it uses that of the C tier).\n";
+    "has a function of its own for which kernel (a dash: it uses that of the C tier). --no-guards is for emulators that touch\n"
+    "memory where the processor would not.\n";
 
 // The function pointer of a kernel in a tier, as bytes: only compared.
 static bool same_function(const kernel_entry *entry, const qcnn_kernels *a, const qcnn_kernels *b)
@@ -51,13 +52,15 @@ int main(int argc, char **argv)
 {
     uint64_t seed = 1;
     const char *kernel = NULL, *tier = NULL;
-    bool bench = false, only_list = false;
+    bool bench = false, only_list = false, no_guards = false;
     for (int i = 1; i < argc; i++) {
         const char *option = argv[i], *value = i + 1 < argc ? argv[i + 1] : "";
         if (strcmp(option, "--bench") == 0)
             bench = true;
         else if (strcmp(option, "--list") == 0)
             only_list = true;
+        else if (strcmp(option, "--no-guards") == 0)
+            no_guards = true;
         else if (strcmp(option, "--seed") == 0 && *value)
             seed = strtoull(value, NULL, 0), i++;
         else if (strcmp(option, "--kernel") == 0 && *value)
@@ -86,7 +89,7 @@ int main(int argc, char **argv)
             if ((tier && strcmp(tier, candidate->name) != 0) || (last && same_function(entry, last, candidate)))
                 continue;
             last = candidate;
-            checker check = { .c = c, .tier = candidate, .kernel = entry->name, .rng = { seed } };
+            checker check = { .c = c, .tier = candidate, .kernel = entry->name, .rng = { seed }, .no_guards = no_guards };
             (bench ? entry->bench : entry->check)(&check);
             failures += check.failures;
             runs++;
