@@ -19,6 +19,20 @@ static const qcnn_kernels kernels_c = {
     .activate = qcnn_activate_c,
     .lut_sum_columns = qcnn_lut_sum_columns_c,
     .lut_sum = qcnn_lut_sum_c,
+    .bytes_limit = 127,
+    .bytes_rows = 4,
+    .bytes_columns = 16,
+    .range = qcnn_range_c,
+    .quantize_quads = qcnn_quantize_quads_c,
+    .table_peak = qcnn_table_peak_c,
+    .table_bytes = qcnn_table_bytes_c,
+    .lut_conv_bytes = qcnn_lut_conv_bytes_c,
+    .lut_fc_bytes = qcnn_lut_fc_bytes_c,
+    .lut_sum_words = qcnn_lut_sum_words_c,
+    .quantize_words = qcnn_quantize_words_c,
+    .dequantize = qcnn_dequantize_c,
+    .dequantize_turned = qcnn_dequantize_turned_c,
+    .dense_bytes = qcnn_dense_bytes_4x16_c,
 };
 
 #if defined(__x86_64__)
@@ -35,6 +49,20 @@ static const qcnn_kernels kernels_avx2 = {
     .activate = qcnn_activate_avx2,
     .lut_sum_columns = qcnn_lut_sum_columns_avx2,
     .lut_sum = qcnn_lut_sum_avx2,
+    .bytes_limit = 127,
+    .bytes_rows = 4,
+    .bytes_columns = 16,
+    .range = qcnn_range_c,
+    .quantize_quads = qcnn_quantize_quads_c,
+    .table_peak = qcnn_table_peak_c,
+    .table_bytes = qcnn_table_bytes_c,
+    .lut_conv_bytes = qcnn_lut_conv_bytes_c,
+    .lut_fc_bytes = qcnn_lut_fc_bytes_c,
+    .lut_sum_words = qcnn_lut_sum_words_c,
+    .quantize_words = qcnn_quantize_words_c,
+    .dequantize = qcnn_dequantize_c,
+    .dequantize_turned = qcnn_dequantize_turned_c,
+    .dense_bytes = qcnn_dense_bytes_4x16_c,
 };
 #endif
 
@@ -52,6 +80,20 @@ static const qcnn_kernels kernels_neon = {
     .activate = qcnn_activate_neon,
     .lut_sum_columns = qcnn_lut_sum_columns_neon,
     .lut_sum = qcnn_lut_sum_neon,
+    .bytes_limit = 127,
+    .bytes_rows = 4,
+    .bytes_columns = 16,
+    .range = qcnn_range_c,
+    .quantize_quads = qcnn_quantize_quads_c,
+    .table_peak = qcnn_table_peak_c,
+    .table_bytes = qcnn_table_bytes_c,
+    .lut_conv_bytes = qcnn_lut_conv_bytes_c,
+    .lut_fc_bytes = qcnn_lut_fc_bytes_c,
+    .lut_sum_words = qcnn_lut_sum_words_c,
+    .quantize_words = qcnn_quantize_words_c,
+    .dequantize = qcnn_dequantize_c,
+    .dequantize_turned = qcnn_dequantize_turned_c,
+    .dense_bytes = qcnn_dense_bytes_4x16_c,
 };
 #endif
 

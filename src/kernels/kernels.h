@@ -13,7 +13,9 @@
 
 #include "model/model.h"
 
-enum { QCNN_GEMM_MAX_ROWS = 16, QCNN_GEMM_MAX_COLUMNS = 64, QCNN_LUT_COLUMNS = 16 };
+enum { QCNN_GEMM_MAX_ROWS = 16, QCNN_GEMM_MAX_COLUMNS = 64, QCNN_LUT_COLUMNS = 16, QCNN_LUT_MAX_STEPS = 512 };
+
+struct qcnn_lut_step;
 
 typedef struct qcnn_kernels {
     const char *name; // of the tier: "c", "avx2", ...
@@ -59,7 +61,80 @@ typedef struct qcnn_kernels {
     // assignments: [n_subspaces][stride], tables: [n_subspaces][n_codewords].
     void (*lut_sum)(size_t n_outputs, size_t n_subspaces, const uint8_t *assignments, size_t stride, const float *tables,
                     size_t n_codewords, float *sums);
+
+    // ---- integers: bit-exact in every tier ----
+    //
+    // Activations become bytes, four channels of a pixel together: a *quad*. quads[pixel][i] is channel 4 q + i, value
+    // scale * (byte - zero). Codewords and dense weights are signed bytes in the same quads.
+
+    int bytes_limit;               // largest activation byte that this tier's dense_bytes takes: 255, or 127
+    int bytes_rows, bytes_columns; // largest tile of dense_bytes; the columns are a multiple of 16
+    bool conv_byte_tables;         // convolutions run best from byte tables (lut_conv_bytes), else from 16-bit ones (lut_sum_words)
+
+    // Lowers *low and raises *high to the smallest and largest of n numbers; NaN is passed over.
+    void (*range)(const float *x, size_t n, float *low, float *high);
+
+    // quads[j][i] = x[i * channel_stride + j] * scale + zero, rounded to the nearest (even) and held to 0..limit, for
+    // i < n_channels (1..4); `zero` for the others. NaN gives 0. 0 <= zero <= limit <= 255.
+    void (*quantize_quads)(size_t n, const float *x, size_t channel_stride, int n_channels, float scale, int zero, int limit,
+                           uint8_t *quads);
+
+    // The accumulators that tables are made of: a[p][k] = start[k] + sum over q, i of codewords[q][k][i] * x[q * x_stride + 4 p + i]
+    // for p < n_positions, k < width. x_stride is in bytes; codewords: [n_quads][width][4]; width: a multiple of 16. Bounded by
+    // 4 n_quads * 255 * 127 * 2, which the caller keeps below 2^31.
+    // table_peak gives the largest |a|; table_bytes writes tables[p][k] = clamp(round(sat16(a >> shift) * factor / 2^15),
+    // -limit - 1, limit) + limit + 1, where sat16 holds to 16 bits, round is floor(x + 1/2), 0 < factor < 2^15, limit is 63 or 127.
+    int32_t (*table_peak)(size_t n_positions, int n_quads, const uint8_t *x, size_t x_stride, const int8_t *codewords, const int32_t *start,
+                          size_t width);
+    void (*table_bytes)(size_t n_positions, int n_quads, const uint8_t *x, size_t x_stride, const int8_t *codewords, const int32_t *start,
+                        size_t width, int shift, int factor, int limit, uint8_t *tables);
+
+    // Sums of byte tables for positions side by side:
+    //   sums[p][o] += sum over s < n_steps of tables[p * position_stride + steps[s].table + codes[steps[s].code + o]], o < n_outputs.
+    // Entries are below 128 and n_steps is at most QCNN_LUT_MAX_STEPS: their sum fits 16 bits. A code is below `width` (64, 128 or
+    // 256), a table has `width` bytes. sums: [n_positions][sum_stride].
+    void (*lut_conv_bytes)(size_t n_outputs, size_t n_positions, size_t n_steps, const struct qcnn_lut_step *steps, const uint8_t *tables,
+                           size_t position_stride, size_t width, const uint8_t *codes, int32_t *sums, size_t sum_stride);
+
+    // Sums of byte tables of one position, for a choice of the subspaces: sums[o] += sum over r < n_rows of
+    // tables[r][codes[rows[r] * code_stride + o]], o < n_outputs. Entries to 255; tables: [n_rows][width], width 16, 32, 64, 128 or 256.
+    void (*lut_fc_bytes)(size_t n_outputs, size_t n_rows, const uint32_t *rows, const uint8_t *codes, size_t code_stride,
+                         const uint8_t *tables, size_t width, int32_t *sums);
+
+    // Sums of 16-bit tables with positions in the lanes: as lut_sum_columns, sums[o][j] += tables[t][assignments[t][o]][j]. The caller
+    // keeps n_taps * |entry| below 2^15. sums: [n_outputs][lanes]; lanes is a multiple of QCNN_LUT_COLUMNS.
+    void (*lut_sum_words)(size_t n_outputs, size_t n_taps, const uint8_t *assignments, const int16_t *const *tables, size_t table_stride,
+                          int32_t *sums, size_t lanes);
+
+    // words[j] = x[j] * scale, rounded to the nearest (even) and held to -limit..limit; limit < 2^15. NaN gives -limit.
+    void (*quantize_words)(size_t n, const float *x, float scale, int limit, int16_t *words);
+
+    // y[j] = max(low, sums[j] * scale + start), two roundings; low -INFINITY: no bound.
+    void (*dequantize)(size_t n, const int32_t *sums, float scale, float start, float low, float *y);
+    // y[o][p] = max(low, sums[p][o] * scale + starts[o]), p < n_positions, o < n_outputs.
+    void (*dequantize_turned)(size_t n_positions, size_t n_outputs, const int32_t *sums, size_t sum_stride, float scale,
+                              const float *starts, float low, float *y, size_t y_stride);
+
+    // A tile of a dense layer in bytes: y[r][j] = max(low, a * scales[r] + starts[r]), a = sum over s < n_steps, i < 4 of
+    // weights[s][r][i] * x[offsets[s] + 4 j + i]. 1 <= n_rows <= bytes_rows, 1 <= n_columns <= bytes_columns; weights:
+    // [n_steps][bytes_rows][4]; bytes of x are at most bytes_limit, and read to the end of 16 columns. |a| < 2^31 is the caller's care.
+    void (*dense_bytes)(size_t n_rows, size_t n_columns, size_t n_steps, const int8_t *weights, const uint8_t *x, const uint32_t *offsets,
+                        const float *scales, const float *starts, float low, float *y, size_t y_stride);
 } qcnn_kernels;
+
+// A step of lut_conv_bytes: a tap of a subspace.
+typedef struct qcnn_lut_step {
+    uint32_t table, code; // offsets of its table and of its row of codes
+} qcnn_lut_step;
+
+// Bytes of a table of n_codewords entries: the least of 16, 32, 64, 128 and 256 that holds them.
+static inline size_t qcnn_table_width(int n_codewords)
+{
+    size_t width = 16;
+    while (width < (size_t)n_codewords)
+        width *= 2;
+    return width;
+}
 
 // The tier of that name, or the best one for NULL; NULL when unknown, not built in, or beyond this processor.
 const qcnn_kernels *qcnn_kernels_find(const char *name); // qcnn.h's qcnn_kernels_name lists those of this processor
@@ -101,6 +176,21 @@ void qcnn_lut_sum_c(size_t n_outputs, size_t n_subspaces, const uint8_t *assignm
                     size_t n_codewords, float *sums);
 void qcnn_lut_sum_avx2(size_t n_outputs, size_t n_subspaces, const uint8_t *assignments, size_t stride, const float *tables,
                        size_t n_codewords, float *sums);
+
+// The type of a kernel, for declaring the functions that implement it.
+#define QCNN_KERNEL(field) __typeof__(*((qcnn_kernels *)0)->field)
+
+QCNN_KERNEL(range) qcnn_range_c;
+QCNN_KERNEL(quantize_quads) qcnn_quantize_quads_c;
+QCNN_KERNEL(table_peak) qcnn_table_peak_c;
+QCNN_KERNEL(table_bytes) qcnn_table_bytes_c;
+QCNN_KERNEL(lut_conv_bytes) qcnn_lut_conv_bytes_c;
+QCNN_KERNEL(lut_fc_bytes) qcnn_lut_fc_bytes_c;
+QCNN_KERNEL(lut_sum_words) qcnn_lut_sum_words_c;
+QCNN_KERNEL(quantize_words) qcnn_quantize_words_c;
+QCNN_KERNEL(dequantize) qcnn_dequantize_c;
+QCNN_KERNEL(dequantize_turned) qcnn_dequantize_turned_c;
+QCNN_KERNEL(dense_bytes) qcnn_dense_bytes_4x16_c;
 
 // ---- 64-bit ARM (*_neon.c) ----
 
