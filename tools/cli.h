@@ -48,6 +48,7 @@ cJSON *cli_json_append(cJSON *array);                  // appends an empty objec
 cJSON *cli_json_child(cJSON *object, const char *key); // adds an empty object and gives it
 void cli_json_text(cJSON *object, const char *key, const char *text);
 void cli_json_number(cJSON *object, const char *key, double value); // not finite: null
+void cli_json_numbers(cJSON *object, const char *key, const double *values, int n);
 void cli_json_interval(cJSON *object, const char *key, double low, double high);
 int cli_json_print(cJSON *object); // prints and deletes it; the exit status
 

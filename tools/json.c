@@ -48,12 +48,16 @@ void cli_json_number(cJSON *object, const char *key, double value)
     checked(isfinite(value) ? cJSON_AddNumberToObject(object, key, value) : cJSON_AddNullToObject(object, key));
 }
 
-void cli_json_interval(cJSON *object, const char *key, double low, double high)
+void cli_json_numbers(cJSON *object, const char *key, const double *values, int n)
 {
     cJSON *array = cli_json_array(object, key);
-    const double ends[2] = { low, high };
-    for (int i = 0; i < 2; i++)
-        cJSON_AddItemToArray(array, checked(isfinite(ends[i]) ? cJSON_CreateNumber(ends[i]) : cJSON_CreateNull()));
+    for (int i = 0; i < n; i++)
+        cJSON_AddItemToArray(array, checked(isfinite(values[i]) ? cJSON_CreateNumber(values[i]) : cJSON_CreateNull()));
+}
+
+void cli_json_interval(cJSON *object, const char *key, double low, double high)
+{
+    cli_json_numbers(object, key, (const double[2]){ low, high }, 2);
 }
 
 int cli_json_print(cJSON *object)

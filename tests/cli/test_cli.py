@@ -395,6 +395,16 @@ class Bench(CommandTest):
         self.assertIn("avx1024", self.refused("bench", "net.qcnn", "--kernels", "avx1024"))
         self.refused("bench", "net.qcnn", "--image", "absent.png")
 
+    def test_input_in_turn(self):
+        self.compress("small.onnx")
+        shape = [5, 3, 8, 8]
+        self.write("five.npy", make.npy(shape, [0.5] * math.prod(shape)))
+        result = self.json_of("bench", "net.qcnn", "--input", "five.npy", "--batch", "3", "--repeat", "4", "--cold", "1")
+        self.assertEqual((result["input"], result["cold_bytes"], len(result["runs_ms"])), ("five.npy", 1000000, 4))
+        self.write("wrong.npy", make.npy([5, 3, 2, 2], [0.5] * 60))
+        self.assertIn("wrong.npy: its shape is 5x3x2x2", self.refused("bench", "net.qcnn", "--input", "wrong.npy"))
+        self.assertIn("absent.npy", self.refused("bench", "net.qcnn", "--input", "absent.npy"))
+
 
 class Inspect(CommandTest):
     def test_original(self):

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One engine with one network in one process: loads, says so, and then times as many runs as each line of stdin asks for.
+
+    worker.py ENGINE MODEL PHOTOS.npy --threads N --batch N
+
+Answers are lines of JSON. A photograph's place in the file moves on from run to run, so that no run repeats the one before.
+"""
+import argparse
+import json
+import sys
+import time
+
+import numpy as np
+
+
+def load_onnxruntime(path, threads, _batch, _size):
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda x: session.run(None, {name: x})[0], onnxruntime.__version__
+
+
+def load_openvino(path, threads, batch, size, precision=None):
+    import openvino
+    core = openvino.Core()
+    model = core.read_model(path)
+    model.reshape([batch, 3, size, size])
+    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    if precision:
+        settings["INFERENCE_PRECISION_HINT"] = precision
+    request = core.compile_model(model, "CPU", settings).create_infer_request()
+    return lambda x: request.infer([x], share_inputs=True, share_outputs=True)[0], openvino.__version__.split("-")[0]
+
+
+def load_openvino_float(path, threads, batch, size):
+    return load_openvino(path, threads, batch, size, "f32")
+
+
+def load_ncnn(path, threads, batch, size, low_precision=False):
+    import ncnn
+    net = ncnn.Net()
+    net.opt.num_threads = threads
+    net.opt.use_vulkan_compute = False
+    net.opt.use_bf16_storage = low_precision
+    net.load_param(path + ".param")
+    net.load_model(path + ".bin")
+
+    def run(x):
+        rows = []
+        for image in x:
+            extractor = net.create_extractor()
+            extractor.input("data", ncnn.Mat(image))
+            rows.append(np.array(extractor.extract("output")[1]))
+        return np.stack(rows)
+    return run, ncnn.__version__
+
+
+ENGINES = {"ort": load_onnxruntime, "openvino-float": load_openvino_float, "openvino-int8": load_openvino, "ncnn": load_ncnn}
+
+
+def peak_bytes():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("engine", choices=ENGINES)
+    parser.add_argument("model")
+    parser.add_argument("photos")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--scores", help="writes the scores of all photographs to this file and ends")
+    arguments = parser.parse_args()
+    photos = np.load(arguments.photos, mmap_mode="r" if arguments.scores else None)
+    base = peak_bytes()
+    start = time.perf_counter()
+    run, version = ENGINES[arguments.engine](arguments.model, arguments.threads, arguments.batch, photos.shape[2])
+    load_ms = 1e3 * (time.perf_counter() - start)
+    batches = [np.ascontiguousarray(photos[i:i + arguments.batch]) for i in range(0, len(photos), arguments.batch)] \
+        if not arguments.scores else None
+    if arguments.scores:
+        scores = [np.array(run(np.ascontiguousarray(photos[i:i + arguments.batch]))) for i in range(0, len(photos), arguments.batch)]
+        np.save(arguments.scores, np.concatenate(scores))
+        return
+    run(batches[0])
+    print(json.dumps({"load_ms": load_ms, "version": version, "peak_bytes": peak_bytes(), "base_bytes": base}), flush=True)
+    turn = 0
+    for line in sys.stdin:
+        times = []
+        for i in range(-2, int(line)):
+            x = batches[turn % len(batches)]
+            turn += 1
+            start = time.perf_counter()
+            run(x)
+            if i >= 0:
+                times.append(1e3 * (time.perf_counter() - start))
+        print(json.dumps({"ms": times}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
