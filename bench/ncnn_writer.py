@@ -5,6 +5,7 @@ Int8 does what its own tool does: symmetric, a scale per output channel of the w
 Runtime's calibration found), and int8 kept between convolutions that follow each other. Grouped convolutions are split into
 plain ones there, because the wheel of 2026-10 computes grouped int8 ones wrong.
 """
+import os
 import struct
 
 import numpy as np
@@ -162,6 +163,8 @@ class Writer:
 
 def write(network, form):
     """<form> is ncnn-float or ncnn-int8; gives the path without its two suffixes."""
+    if os.path.exists(network.path(form + ".bin")):
+        return network.path(form)
     ranges = activation_ranges(network.path("qdq.onnx")) if form == "ncnn-int8" else None
     Writer(onnx.load(network.path("float.onnx")), ranges).write(network.path(form))
     return network.path(form)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One engine with one network in one process: loads, says so, and then times as many runs as each line of stdin asks for.
+"""One engine with one network in one process: loads, says so, and then times the runs that each line of stdin asks for.
 
     worker.py ENGINE MODEL PHOTOS.npy --threads N --batch N
 
-Answers are lines of JSON. A photograph's place in the file moves on from run to run, so that no run repeats the one before.
+A line is the number of runs and the megabytes of other memory to touch before each. Answers are lines of JSON. A photograph's place in the file moves on from run to run, so that no run repeats the one before.
 """
 import argparse
 import json
@@ -66,6 +66,14 @@ def peak_bytes():
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
 
 
+def write_scores(run, arguments):
+    import networks
+    network = next(network for network in networks.NETWORKS if network.key == arguments.network)
+    how = networks.preprocessing(network)
+    np.save(arguments.scores, np.concatenate([np.array(run(networks.tensor_of(path, how)[None])).reshape(1, -1)
+                                              for path, _ in networks.labelled(network, arguments.limit)]))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("engine", choices=ENGINES)
@@ -73,27 +81,30 @@ def main():
     parser.add_argument("photos")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--scores", help="writes the scores of all photographs to this file and ends")
+    parser.add_argument("--scores", metavar="FILE.npy", help="instead: scores of the validation photographs of --network")
+    parser.add_argument("--network")
+    parser.add_argument("--limit", type=int)
     arguments = parser.parse_args()
-    photos = np.load(arguments.photos, mmap_mode="r" if arguments.scores else None)
+    photos = np.load(arguments.photos)
     base = peak_bytes()
     start = time.perf_counter()
     run, version = ENGINES[arguments.engine](arguments.model, arguments.threads, arguments.batch, photos.shape[2])
     load_ms = 1e3 * (time.perf_counter() - start)
-    batches = [np.ascontiguousarray(photos[i:i + arguments.batch]) for i in range(0, len(photos), arguments.batch)] \
-        if not arguments.scores else None
     if arguments.scores:
-        scores = [np.array(run(np.ascontiguousarray(photos[i:i + arguments.batch]))) for i in range(0, len(photos), arguments.batch)]
-        np.save(arguments.scores, np.concatenate(scores))
+        write_scores(run, arguments)
         return
+    batches = [np.ascontiguousarray(photos[i:i + arguments.batch]) for i in range(0, len(photos), arguments.batch)]
     run(batches[0])
     print(json.dumps({"load_ms": load_ms, "version": version, "peak_bytes": peak_bytes(), "base_bytes": base}), flush=True)
     turn = 0
     for line in sys.stdin:
+        repeat, cold_mb = map(int, line.split())
+        cold = np.zeros(cold_mb * 1000000 // 64 * 64, np.uint8)
         times = []
-        for i in range(-2, int(line)):
+        for i in range(-2, repeat):
             x = batches[turn % len(batches)]
             turn += 1
+            cold[::64] += 1  # other memory, so that the network's own has left the caches
             start = time.perf_counter()
             run(x)
             if i >= 0:

@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Times qcnn and its peers in turn, round after round, and writes build/bench/results.json (bench/report.py draws it).
+
+Every peer lives in a process of its own that is stopped (SIGSTOP) while another has its turn, so that nobody's spinning
+threads disturb the rest. A change of the machine's speed within a run meets all alike: read the ratios.
+
+    bench/compare.py [--quick] [--networks alexnet,vgg16,...] [--no-accuracy]
+"""
+import argparse
+import datetime
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+
+import accuracy
+import ncnn_writer
+import networks
+import quantize
+
+QCNN = os.path.join(networks.ROOT, "build/qcnn")
+COLD_MB = 64
+PEERS = (  # key, title, engine of worker.py, file
+    ("ort-float", "ONNX Runtime float32", "ort", "float.onnx"),
+    ("ort-int8", "ONNX Runtime int8", "ort", "qdq.onnx"),
+    ("openvino-float", "OpenVINO float32", "openvino-float", "float.onnx"),
+    ("openvino-int8", "OpenVINO int8", "openvino-int8", "qdq.onnx"),
+    ("ncnn-float", "ncnn float32", "ncnn", "ncnn-float"),
+    ("ncnn-int8", "ncnn int8", "ncnn", "ncnn-int8"),
+)
+
+
+class Peer:
+    """A worker process; awake only inside a turn."""
+
+    def __init__(self, key, title, engine, path, photos, threads, batch):
+        self.key, self.title, self.engine, self.path = key, title, engine, path
+        command = [sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker.py"), engine, path, photos,
+                   "--threads", str(threads), "--batch", str(batch)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{title}: the worker ended: {' '.join(command)}")
+        self.facts = json.loads(line)
+        self.process.send_signal(signal.SIGSTOP)
+
+    def turn(self, repeat, cold_mb=0):
+        self.process.send_signal(signal.SIGCONT)
+        self.process.stdin.write(f"{repeat} {cold_mb}\n")
+        self.process.stdin.flush()
+        times = json.loads(self.process.stdout.readline())["ms"]
+        self.process.send_signal(signal.SIGSTOP)
+        return times
+
+    def close(self):
+        self.process.send_signal(signal.SIGCONT)
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Ours:
+    """`qcnn bench`, a process a turn."""
+
+    def __init__(self, key, title, path, photos, threads, batch, kernels=None):
+        self.key, self.title, self.engine, self.path, self.photos = key, title, "qcnn", path, photos
+        self.options = ["--threads", str(threads), "--batch", str(batch)] + (["--kernels", kernels] if kernels else [])
+        self.facts, self.loads, self.layers = {}, [], []
+
+    def turn(self, repeat, cold_mb=0):
+        result = qcnn("bench", self.path, "--input", self.photos, "--repeat", repeat, "--warm-up", 2, "--cold", cold_mb, *self.options)
+        self.loads.append(result["load_ms"])
+        self.layers.append(result["layers"])
+        self.facts.update(version=result["kernels"], load_ms=statistics.median(self.loads))
+        return result["runs_ms"]
+
+    def close(self):
+        pass
+
+
+def qcnn(command, *arguments):
+    done = subprocess.run([QCNN, command, "--json", *map(str, arguments)], check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return json.loads(done.stdout)
+
+
+# ---- files ----------------------------------------------------------------------------------------------------------
+
+def compressed(network, key, options):
+    """The path of a compressed file: made once for its options, or named by them."""
+    if len(options) == 1 and options[0].endswith(".qcnn"):
+        return os.path.join(networks.ROOT, options[0])
+    path, memory = network.path(key + ".qcnn"), network.path(key + ".options")
+    if not os.path.exists(path) or not os.path.exists(memory) or open(memory).read() != " ".join(options):
+        print(f"compressing {network.key} {' '.join(options)}", file=sys.stderr, flush=True)
+        source = os.path.join(networks.SHARED, network.data, network.original) if network.is_real else network.path("float.onnx")
+        how = network.path("preprocess.json")
+        with open(how, "w") as file:
+            json.dump(networks.preprocessing(network), file)
+        places = {"CALIB": os.path.join(networks.SHARED, network.data, "calib")}
+        qcnn("compress", source, "-o", path, "--preprocess", how, *(places.get(option, option) for option in options))
+        with open(memory, "w") as file:
+            file.write(" ".join(options))
+    return path
+
+
+def contestants(network, files, threads, batch, peers=PEERS, all_of_ours=True):
+    photos = network.path("photos.npy")
+    for key, title, engine, name in peers:
+        yield Peer(key, title, engine, network.path(name), photos, threads, batch)
+    if all_of_ours:
+        yield Ours("qcnn-dense", "qcnn, original dense", network.path("float.onnx"), photos, threads, batch)
+    for key, title, path in files:
+        yield Ours("qcnn-" + key, f"qcnn, {title}", path, photos, threads, batch)
+        if all_of_ours and batch == 1:
+            yield Ours(f"qcnn-{key}-avx2", f"qcnn, {title}, AVX2 alone", path, photos, threads, batch, "avx2")
+
+
+# ---- measuring ------------------------------------------------------------------------------------------------------
+
+def percentile(values, fraction):
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, max(0, round(fraction * len(ordered) + 0.5) - 1))]
+
+
+def measure(network, files, threads, batch, rounds, seconds, cold_mb=0, **chosen):
+    """One table: every contestant's times over all rounds, with its rounds' medians for paired ratios."""
+    players = list(contestants(network, files, threads, batch, **chosen))
+    repeats = {player.key: max(2, min(200, round(1e3 * seconds / statistics.median(player.turn(2))))) for player in players}
+    times = {player.key: [] for player in players}
+    for turn in range(rounds):
+        for player in players if turn % 2 == 0 else players[::-1]:
+            times[player.key].append(player.turn(repeats[player.key], cold_mb))
+    rows = []
+    for player in players:
+        player.close()
+        every = [ms for turn in times[player.key] for ms in turn]
+        row = {"key": player.key, "title": player.title, "median_ms": statistics.median(every), "p90_ms": percentile(every, 0.9),
+               "min_ms": min(every), "runs": len(every), "round_ms": [statistics.median(turn) for turn in times[player.key]], **player.facts}
+        if player.engine == "qcnn":
+            row["layers"] = [dict(layer, ms=statistics.median(run[i]["ms"] for run in player.layers))
+                             for i, layer in enumerate(player.layers[0])]
+        rows.append(row)
+        print(f"  {row['title']:45} {row['median_ms']:9.3f} ms  (90 %: {row['p90_ms']:.3f})", file=sys.stderr, flush=True)
+    return {"threads": threads, "batch": batch, "cold_mb": cold_mb, "rows": rows}
+
+
+def memory_of_ours(network, path, photo):
+    result = qcnn("bench", path, "--image", photo, "--repeat", 1, "--warm-up", 0, "--preprocess", network.path("preprocess.json"))
+    return result["peak_rss_bytes"]
+
+
+def machine():
+    def read(path):
+        with open(path) as file:
+            return file.read()
+    cpu = {}
+    for line in read("/proc/cpuinfo").split("\n\n")[0].splitlines():
+        name, _, value = line.partition(":")
+        cpu[name.strip()] = value.strip()
+    peaks = json.loads(subprocess.run([os.path.join(networks.WORK, "peaks")], check=True, stdout=subprocess.PIPE).stdout)
+    return {"cpu": f"{cpu.get('model name', 'unknown')}, family {cpu.get('cpu family')} model {cpu.get('model')}", "cores": os.cpu_count(),
+            "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9), "kernel": os.uname().release,
+            "load": os.getloadavg()[0], "peaks": peaks}
+
+
+def run_network(network, arguments):
+    quick = arguments.quick
+    files = [(key, title, compressed(network, key, options)) for key, title, options in network.files]
+    for form in ("ncnn-float", "ncnn-int8"):
+        ncnn_writer.write(network, form)
+    rounds, seconds = (5, 0.25) if quick else (9, 0.8)
+    result = {"title": network.title, "real": network.is_real, "tables": [], "files": []}
+    for (key, title, path), (_, _, options) in zip(files, network.files):
+        facts = qcnn("inspect", path)
+        photo = networks.labelled(network)[0][0]
+        result["files"].append({"key": "qcnn-" + key, "title": title, "options": " ".join(options), "file_bytes": facts["file_bytes"],
+                                "ratio": facts["ratio"], "peak_bytes": memory_of_ours(network, path, photo),
+                                "methods": {layer["name"]: layer["method"] for layer in facts["layers"]}})
+    plans = [(1, 1)] if quick and network.key != "alexnet" else [(1, 1), (2, 1)] if quick else [(1, 1), (2, 1), (1, 16), (2, 16)]
+    for threads, batch in plans:
+        print(f"{network.title}: {threads} thread(s), batch {batch}", file=sys.stderr, flush=True)
+        result["tables"].append(measure(network, files, threads, batch, rounds if batch == 1 else max(3, rounds // 2),
+                                        seconds, all_of_ours=not quick or threads == 1))
+    if network.key == "alexnet":
+        print(f"{network.title}: {COLD_MB} MB touched before each run", file=sys.stderr, flush=True)
+        result["tables"].append(measure(network, files, 1, 1, 3, seconds, COLD_MB, peers=PEERS[:4:3], all_of_ours=False))
+    if network.is_real and not arguments.no_accuracy:
+        result["accuracy"] = accuracy.judge(network, files, 300 if quick else None)
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="under five minutes once the files are made: fewer rounds and tables")
+    parser.add_argument("--networks", default=",".join(network.key for network in networks.NETWORKS))
+    parser.add_argument("--no-accuracy", action="store_true")
+    parser.add_argument("-o", "--output", default=os.path.join(networks.WORK, "results.json"))
+    arguments = parser.parse_args()
+    chosen = [network for network in networks.NETWORKS if network.key in arguments.networks.split(",")]
+    results = {"date": datetime.datetime.now().isoformat(timespec="minutes"), "mode": "quick" if arguments.quick else "full", "networks": {}}
+    results["commit"] = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=networks.ROOT, stdout=subprocess.PIPE, text=True).stdout.strip()
+    results["machine"] = machine()
+    for network in chosen:
+        if not networks.prepare(network):
+            print(f"SKIPPED: {network.title}: ../shared/data/{network.data} is absent", file=sys.stderr)
+            continue
+        quantize.quantize(network)
+        results["networks"][network.key] = run_network(network, arguments)
+        results["machine_after"] = machine()
+        with open(arguments.output + ".partial", "w") as file:
+            json.dump(results, file, indent=1)
+        os.rename(arguments.output + ".partial", arguments.output)
+    print(arguments.output)
+
+
+if __name__ == "__main__":
+    main()
