@@ -79,15 +79,18 @@ typedef struct qcnn_kernels {
     void (*quantize_quads)(size_t n, const float *x, size_t channel_stride, int n_channels, float scale, int zero, int limit,
                            uint8_t *quads);
 
-    // The accumulators that tables are made of: a[p][k] = start[k] + sum over q, i of codewords[q][k][i] * x[q * x_stride + 4 p + i]
-    // for p < n_positions, k < width. x_stride is in bytes; codewords: [n_quads][width][4]; width: a multiple of 16. Bounded by
-    // 4 n_quads * 255 * 127 * 2, which the caller keeps below 2^31.
-    // table_peak gives the largest |a|; table_bytes writes tables[p][k] = clamp(round(sat16(a >> shift) * factor / 2^15),
-    // -limit - 1, limit) + limit + 1, where sat16 holds to 16 bits, round is floor(x + 1/2), 0 < factor < 2^15, limit is 63 or 127.
-    int32_t (*table_peak)(size_t n_positions, int n_quads, const uint8_t *x, size_t x_stride, const int8_t *codewords, const int32_t *start,
-                          size_t width);
-    void (*table_bytes)(size_t n_positions, int n_quads, const uint8_t *x, size_t x_stride, const int8_t *codewords, const int32_t *start,
-                        size_t width, int shift, int factor, int limit, uint8_t *tables);
+    // Tables of n_subspaces subspaces, m = rows[r] or, where `rows` is NULL, r, for positions side by side. They are made of
+    //   a[r][p][k] = sum over q < n_quads, i < 4 of codewords[m][q][k][i] * (x[(m n_quads + q) x_stride + 4 p + i] - zero)
+    // for p < n_positions, k < width. x_stride is in bytes; codewords: [M][n_quads][width][4]; codeword_sums: [M][width], sums over
+    // q and i; width: 16, 32, 64, 128 or 256. The caller keeps n_quads below 2^14, so that 32 bits hold all of it.
+    // table_peaks raises peaks[r] to the largest |a[r]|. table_bytes writes, at tables[(r n_positions + p) width + k],
+    //   clamp(floor(sat16(a >> shift) * factors[r] / 2^15 + 1/2), -limit - 1, limit) + limit + 1
+    // where sat16 holds to 16 bits, factors are not negative and limit is 63 or 127.
+    void (*table_peaks)(size_t n_positions, size_t n_subspaces, const uint32_t *rows, int n_quads, const uint8_t *x, size_t x_stride,
+                        const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width, int32_t *peaks);
+    void (*table_bytes)(size_t n_positions, size_t n_subspaces, const uint32_t *rows, int n_quads, const uint8_t *x, size_t x_stride,
+                        const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width, int shift, const int16_t *factors,
+                        int limit, uint8_t *tables);
 
     // Sums of byte tables for positions side by side:
     //   sums[p][o] += sum over s < n_steps of tables[p * position_stride + steps[s].table + codes[steps[s].code + o]], o < n_outputs.
@@ -182,7 +185,7 @@ void qcnn_lut_sum_avx2(size_t n_outputs, size_t n_subspaces, const uint8_t *assi
 
 QCNN_KERNEL(range) qcnn_range_c;
 QCNN_KERNEL(quantize_quads) qcnn_quantize_quads_c;
-QCNN_KERNEL(table_peak) qcnn_table_peak_c;
+QCNN_KERNEL(table_peaks) qcnn_table_peaks_c;
 QCNN_KERNEL(table_bytes) qcnn_table_bytes_c;
 QCNN_KERNEL(lut_conv_bytes) qcnn_lut_conv_bytes_c;
 QCNN_KERNEL(lut_fc_bytes) qcnn_lut_fc_bytes_c;

@@ -13,17 +13,19 @@ static int32_t accumulate_entry(int n_quads, const uint8_t *x, size_t x_stride, 
     return sum;
 }
 
-int32_t qcnn_table_peak_c(size_t n_positions, int n_quads, const uint8_t *x, size_t x_stride, const int8_t *codewords, const int32_t *start,
-                          size_t width)
+void qcnn_table_peaks_c(size_t n_positions, size_t n_subspaces, const uint32_t *rows, int n_quads, const uint8_t *x, size_t x_stride,
+                        const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width, int32_t *peaks)
 {
-    int32_t peak = 0;
-    for (size_t p = 0; p < n_positions; p++)
-        for (size_t k = 0; k < width; k++) {
-            const int32_t a = accumulate_entry(n_quads, x + 4 * p, x_stride, codewords + 4 * k, width, start[k]);
-            const int32_t size = a < 0 ? -a : a;
-            peak = size > peak ? size : peak;
-        }
-    return peak;
+    for (size_t r = 0; r < n_subspaces; r++) {
+        const size_t m = rows ? rows[r] : r, first_quad = m * (size_t)n_quads;
+        for (size_t p = 0; p < n_positions; p++)
+            for (size_t k = 0; k < width; k++) {
+                const int32_t a = accumulate_entry(n_quads, x + first_quad * x_stride + 4 * p, x_stride,
+                                                   codewords + (first_quad * width + k) * 4, width, -zero * codeword_sums[m * width + k]);
+                const int32_t size = a < 0 ? -a : a;
+                peaks[r] = size > peaks[r] ? size : peaks[r];
+            }
+    }
 }
 
 static int32_t hold(int32_t v, int32_t low, int32_t high)
@@ -31,15 +33,20 @@ static int32_t hold(int32_t v, int32_t low, int32_t high)
     return v < low ? low : v > high ? high : v;
 }
 
-void qcnn_table_bytes_c(size_t n_positions, int n_quads, const uint8_t *x, size_t x_stride, const int8_t *codewords, const int32_t *start,
-                        size_t width, int shift, int factor, int limit, uint8_t *tables)
+void qcnn_table_bytes_c(size_t n_positions, size_t n_subspaces, const uint32_t *rows, int n_quads, const uint8_t *x, size_t x_stride,
+                        const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width, int shift, const int16_t *factors,
+                        int limit, uint8_t *tables)
 {
-    for (size_t p = 0; p < n_positions; p++, tables += width)
-        for (size_t k = 0; k < width; k++) {
-            const int32_t a = accumulate_entry(n_quads, x + 4 * p, x_stride, codewords + 4 * k, width, start[k]);
-            const int32_t scaled = (hold(a >> shift, INT16_MIN, INT16_MAX) * factor + (1 << 14)) >> 15;
-            tables[k] = (uint8_t)(hold(scaled, -limit - 1, limit) + limit + 1);
-        }
+    for (size_t r = 0; r < n_subspaces; r++) {
+        const size_t m = rows ? rows[r] : r, first_quad = m * (size_t)n_quads;
+        for (size_t p = 0; p < n_positions; p++, tables += width)
+            for (size_t k = 0; k < width; k++) {
+                const int32_t a = accumulate_entry(n_quads, x + first_quad * x_stride + 4 * p, x_stride,
+                                                   codewords + (first_quad * width + k) * 4, width, -zero * codeword_sums[m * width + k]);
+                const int32_t scaled = (hold(a >> shift, INT16_MIN, INT16_MAX) * factors[r] + (1 << 14)) >> 15;
+                tables[k] = (uint8_t)(hold(scaled, -limit - 1, limit) + limit + 1);
+            }
+    }
 }
 
 // ---- summing --------------------------------------------------------------------------------------------------------

@@ -61,10 +61,10 @@ BENCH(quantize_words, "4096 numbers", 4096, "number", job->tier->quantize_words(
 BENCH(dequantize, "4096 numbers", 4096, "number", job->tier->dequantize(4096, job->sums, 0.5F, 1, 0, job->y))
 BENCH(dequantize_turned, "13 positions, 384 outputs", 13.0 * 384, "number",
       job->tier->dequantize_turned(13, 384, job->sums, 384, 0.5F, job->x, 0, job->y, 13))
-BENCH(table_peak, "15 positions, C' 8, K 128", 15.0 * 128 * 8, "multiply-add",
-      job->sums[0] = job->tier->table_peak(15, 2, job->bytes, 60, job->weights, job->sums, 128))
-BENCH(table_bytes, "15 positions, C' 8, K 128", 15.0 * 128 * 8, "multiply-add",
-      job->tier->table_bytes(15, 2, job->bytes, 60, job->weights, job->sums, 128, 3, 2000, 63, job->codes))
+BENCH(table_peaks, "15 positions, 4 subspaces, C' 8, K 128", 15.0 * 4 * 128 * 8, "multiply-add",
+      job->tier->table_peaks(15, 4, NULL, 2, job->bytes, 60, job->weights, job->sums, 0, 128, job->sums))
+BENCH(table_bytes, "15 positions, 4 subspaces, C' 8, K 128", 15.0 * 4 * 128 * 8, "multiply-add",
+      job->tier->table_bytes(15, 4, NULL, 2, job->bytes, 60, job->weights, job->sums, 0, 128, 3, job->words, 63, job->codes))
 BENCH(lut_conv_bytes, "384 outputs, 13 positions, 72 steps, K 128", 384.0 * 13 * 72, "lookup",
       job->tier->lut_conv_bytes(384, 13, 72, job->steps, job->bytes, 128, 128, job->codes, job->sums, 384))
 BENCH(lut_fc_bytes, "1024 outputs, 200 rows, K 32", 1024.0 * 200, "lookup",

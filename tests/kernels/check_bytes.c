@@ -105,32 +105,40 @@ void check_dequantize_turned(checker *check)
 
 // ---- tables ---------------------------------------------------------------------------------------------------------
 
-// Table building needs room for 16 columns behind the last position only where its contract says so: nowhere.
-static void check_tables(checker *check, bool peak)
+static void check_tables(checker *check, bool peaks)
 {
     for (int i = 0; i < 200; i++) {
-        const size_t positions = (size_t)check_near(check, 4), width = widths[check_below(check, 5)];
-        const int quads = 1 + check_below(check, 5), shift = check_below(check, 6), factor = 1 + check_below(check, 32767);
-        const size_t stride = 4 * positions + (size_t)check_below(check, 9);
-        check_shape(check, "%zu positions, %d quads, width %zu, shift %d, factor %d", positions, quads, width, shift, factor);
-        const uint8_t *x = check_bytes(check, 0, (size_t)(quads - 1) * stride + 4 * positions, 256);
-        const int8_t *codewords = signed_bytes(check, 1, (size_t)quads * width * 4);
-        const int32_t *start = integers(check, 2, width, 100000);
-        if (peak) {
-            const int32_t expected = check->c->table_peak(positions, quads, x, stride, codewords, start, width);
-            const int32_t got = check->tier->table_peak(positions, quads, x, stride, codewords, start, width);
-            check_same(check, &expected, &got, sizeof got);
-            continue;
+        const size_t positions = (size_t)check_near(check, 4), width = widths[check_below(check, 5)], n = 1 + (size_t)check_below(check, 6);
+        const int quads = 1 + check_below(check, 5), shift = check_below(check, 6), zero = i % 3 ? 0 : check_below(check, 256);
+        const size_t stride = 4 * positions + (size_t)check_below(check, 9), n_quads = n * (size_t)quads;
+        check_shape(check, "%zu positions, %zu subspaces, %d quads, width %zu, shift %d", positions, n, quads, width, shift);
+        const uint8_t *x = check_bytes(check, 0, (n_quads - 1) * stride + 4 * positions, 256);
+        const int8_t *codewords = signed_bytes(check, 1, n_quads * width * 4);
+        const int32_t *codeword_sums = integers(check, 2, n * width, 127 * 4 * quads);
+        uint32_t *rows = check_place(check, 3, n * sizeof *rows);
+        int16_t *factors = check_place(check, 4, n * sizeof *factors);
+        for (size_t r = 0; r < n; r++) {
+            rows[r] = (uint32_t)check_below(check, (int)n);
+            factors[r] = (int16_t)check_below(check, 32768);
         }
-        const int limit = i % 2 ? 63 : 127;
-        uint8_t *expected = check_place(check, 3, positions * width), *got = check_place(check, 4, positions * width);
-        check->c->table_bytes(positions, quads, x, stride, codewords, start, width, shift, factor, limit, expected);
-        check->tier->table_bytes(positions, quads, x, stride, codewords, start, width, shift, factor, limit, got);
-        check_same(check, expected, got, positions * width);
+        const uint32_t *chosen = i % 2 ? rows : NULL;
+        const size_t bytes = peaks ? n * sizeof(int32_t) : n * positions * width;
+        void *expected = integers(check, 5, bytes / 4, 1000), *got = check_copy(check, 6, expected, bytes);
+        if (peaks) {
+            check->c->table_peaks(positions, n, chosen, quads, x, stride, codewords, codeword_sums, zero, width, expected);
+            check->tier->table_peaks(positions, n, chosen, quads, x, stride, codewords, codeword_sums, zero, width, got);
+        } else {
+            const int limit = i % 4 < 2 ? 63 : 127;
+            check->c->table_bytes(positions, n, chosen, quads, x, stride, codewords, codeword_sums, zero, width, shift, factors, limit,
+                                  expected);
+            check->tier->table_bytes(positions, n, chosen, quads, x, stride, codewords, codeword_sums, zero, width, shift, factors, limit,
+                                     got);
+        }
+        check_same(check, expected, got, bytes);
     }
 }
 
-void check_table_peak(checker *check)
+void check_table_peaks(checker *check)
 {
     check_tables(check, true);
 }

@@ -22,7 +22,7 @@ const kernel_entry kernel_list[] = {
     KERNEL(lut_sum),        KERNEL(range),
     KERNEL(quantize_quads), KERNEL(quantize_words),
     KERNEL(dequantize),     KERNEL(dequantize_turned),
-    KERNEL(table_peak),     KERNEL(table_bytes),
+    KERNEL(table_peaks),    KERNEL(table_bytes),
     KERNEL(lut_conv_bytes), KERNEL(lut_fc_bytes),
     KERNEL(lut_sum_words),  KERNEL(dense_bytes),
 };
