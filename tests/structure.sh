@@ -45,5 +45,12 @@ ending=$(nm -u "$build/libqcnn_compress.a" | awk '{ print $2 }' | grep -xE 'abor
 fields=$(sed -n '/^typedef struct qcnn_kernels {/,/^} qcnn_kernels;/p' src/kernels/kernels.h | grep -oE '\(\*[a-z0-9_]+\)\(' | tr -d '(*)' | sort)
 tested=$("$build/kernels_test" --list | awk -F'[| ]+' 'NR > 1 { print $2 }' | sort)
 [ "$fields" = "$tested" ] || complain "kernels without a test, or tests without a kernel: $(diff <(echo "$fields") <(echo "$tested") | grep '^[<>]' | tr '\n' ' ')"
+
+# The engine is small: a stripped shared object with all tiers of this machine.
+limit=200000
+strip -o "$build/libqcnn.stripped.so" "$build/libqcnn.so"
+bytes=$(stat -c %s "$build/libqcnn.stripped.so")
+echo "structure: the stripped libqcnn.so has $bytes bytes, of at most $limit"
+[ "$bytes" -lt $limit ] || complain "the engine has grown beyond $limit bytes; the largest sections: $(size -A "$build/libqcnn.stripped.so" | sort -k2 -n | tail -4)"
 [ $failed = 0 ] && echo "structure: as documented"
 exit $failed

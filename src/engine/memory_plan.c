@@ -7,17 +7,17 @@
 #include "base/checked.h"
 
 // Shell sort, largest first, equal ones in their old order: no memory, no surprise at ten thousand nodes.
-static void sort_by_size(qcnn_buffer **order, size_t n)
+static void sort_by_size(qcnn_span **order, size_t n)
 {
     size_t gap = 1;
     while (gap < n / 3)
         gap = 3 * gap + 1;
     for (; gap > 0; gap /= 3)
         for (size_t i = gap; i < n; i++) {
-            qcnn_buffer *moved = order[i];
+            qcnn_span *moved = order[i];
             size_t j = i;
             for (; j >= gap; j -= gap) {
-                const qcnn_buffer *before = order[j - gap];
+                const qcnn_span *before = order[j - gap];
                 if (before->bytes > moved->bytes || (before->bytes == moved->bytes && before < moved))
                     break;
                 order[j] = order[j - gap];
@@ -27,11 +27,11 @@ static void sort_by_size(qcnn_buffer **order, size_t n)
 }
 
 // Places `buffer` among the n already placed, which are sorted by offset, and inserts it there.
-static bool place_buffer(qcnn_buffer **placed, size_t n, qcnn_buffer *buffer, uint64_t *total)
+static bool place_buffer(qcnn_span **placed, size_t n, qcnn_span *buffer, uint64_t *total)
 {
     uint64_t offset = 0, end;
     for (size_t i = 0; i < n; i++) {
-        const qcnn_buffer *other = placed[i];
+        const qcnn_span *other = placed[i];
         if (other->last < buffer->first || other->first > buffer->last)
             continue;
         if (other->offset >= offset && other->offset - offset >= buffer->bytes)
@@ -50,9 +50,9 @@ static bool place_buffer(qcnn_buffer **placed, size_t n, qcnn_buffer *buffer, ui
     return true;
 }
 
-qcnn_status qcnn_plan_memory(qcnn_buffer *buffers, size_t n, uint64_t *total, qcnn_error *error)
+qcnn_status qcnn_plan_memory(qcnn_span *buffers, size_t n, uint64_t *total, qcnn_error *error)
 {
-    qcnn_buffer **order = qcnn_allocate(2 * n, sizeof *order);
+    qcnn_span **order = qcnn_allocate(2 * n, sizeof *order);
     if (!order)
         return qcnn_fail_memory(error, 2 * n * sizeof *order);
     qcnn_status status = QCNN_OK;

@@ -6,14 +6,14 @@
 
 #include "base/memory.h"
 
-typedef struct qcnn_buffer {
+typedef struct qcnn_span {
     uint64_t bytes;
     int first, last; // steps during which it is in use, both inclusive
     uint64_t offset; // the result, a multiple of 64
-} qcnn_buffer;
+} qcnn_span;
 
 // Sets all offsets so that no two buffers in use during the same step overlap, and *total to the bytes needed.
 // Errors: MEMORY (also when the sizes do not fit 64 bits).
-qcnn_status qcnn_plan_memory(qcnn_buffer *buffers, size_t n, uint64_t *total, qcnn_error *error);
+qcnn_status qcnn_plan_memory(qcnn_span *buffers, size_t n, uint64_t *total, qcnn_error *error);
 
 #endif

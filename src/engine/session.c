@@ -55,7 +55,7 @@ typedef struct value_plan {
 
 typedef struct session_plan {
     value_plan *values;
-    qcnn_buffer *buffers;               // up to three of each node: output, shared scratch, workers' scratch
+    qcnn_span *buffers;               // up to three of each node: output, shared scratch, workers' scratch
     int *shared_buffer, *worker_buffer; // of each node, or -1
     size_t n_buffers;
 } session_plan;
@@ -152,7 +152,7 @@ static int add_buffer(session_plan *plan, uint64_t bytes, int first, int last)
 {
     if (bytes == 0)
         return -1;
-    plan->buffers[plan->n_buffers] = (qcnn_buffer){ .bytes = bytes, .first = first, .last = last };
+    plan->buffers[plan->n_buffers] = (qcnn_span){ .bytes = bytes, .first = first, .last = last };
     return (int)plan->n_buffers++;
 }
 

@@ -19,7 +19,7 @@ const char *qcnn_number_type_name(qcnn_number_type type)
     return names[type];
 }
 
-static uint64_t number_bytes(qcnn_number_type type, uint64_t n, uint64_t n_scales)
+static uint64_t plain_bytes(qcnn_number_type type, uint64_t n, uint64_t n_scales)
 {
     return type == QCNN_INT8 ? n + n_scales * sizeof(float) : n * (type == QCNN_FLOAT16 ? 2 : sizeof(float));
 }
@@ -32,7 +32,7 @@ static uint64_t count_assignments(const qcnn_codebook *book)
 uint64_t qcnn_codebook_bytes(const qcnn_codebook *book)
 {
     const uint64_t n_books = (uint64_t)book->n_sets * (uint64_t)book->n_subspaces;
-    return number_bytes(book->codeword_type, n_books * (uint64_t)book->n_codewords * (uint64_t)book->subspace, n_books) +
+    return plain_bytes(book->codeword_type, n_books * (uint64_t)book->n_codewords * (uint64_t)book->subspace, n_books) +
            (count_assignments(book) * (uint64_t)qcnn_assignment_bits(book->n_codewords) + 7) / 8;
 }
 
@@ -42,7 +42,7 @@ uint64_t qcnn_tensor_bytes(const qcnn_tensor *tensor)
         return tensor->stored_bytes;
     if (qcnn_is_codebook(tensor))
         return qcnn_codebook_bytes(&tensor->codebook);
-    return number_bytes(tensor->data_type, qcnn_shape_elements(&tensor->shape), (uint64_t)tensor->shape.dims[0]);
+    return plain_bytes(tensor->data_type, qcnn_shape_elements(&tensor->shape), (uint64_t)tensor->shape.dims[0]);
 }
 
 uint64_t qcnn_tensor_unfolded(const qcnn_tensor *tensor)

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # The engine on a processor that this machine is not: builds it, the kernel tester and engine_run for the target, runs both
 # in an emulator, and compares the scores of a compressed network with those of this machine's C tier.
-#   tests/cross/cross.sh TARGET BUILD_FOLDER      TARGET: aarch64, armv7, wasm, x86
+#   tests/cross/cross.sh TARGET BUILD_FOLDER      TARGET: aarch64, armv7, wasm, x86 (older ones),
+# two_files (this machine, the engine as qcnn.c and qcnn.h)
 # Exit status 77 and a word on standard error when a tool is missing. The packages are those of
 # scripts/install_packages.sh test.
 set -euo pipefail
@@ -96,6 +97,9 @@ x86)
         qemu-x86_64-static -cpu $cpu "$build/kernels_test" --no-guards 2> >(grep -v "TCG doesn't support" >&2)
         scores qemu-x86_64-static -cpu $cpu "$build/engine_run" 2> >(grep -v "TCG doesn't support" >&2)
     done
+    ;;
+two_files)
+    tests/two_files.sh "$build" "$model"
     ;;
 *)
     echo "cross.sh: no target $target" >&2

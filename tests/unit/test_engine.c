@@ -338,10 +338,10 @@ static void test_memory_plan(void **state)
     enum { BUFFERS = 60, STEPS = 40 };
     qcnn_rng rng = { 3 };
     for (int round = 0; round < 100; round++) {
-        qcnn_buffer buffers[BUFFERS];
+        qcnn_span buffers[BUFFERS];
         uint64_t total, alive_most = 0;
         for (int i = 0; i < BUFFERS; i++) {
-            buffers[i] = (qcnn_buffer){ .bytes = 1 + qcnn_rng_below(&rng, 5000), .first = (int)qcnn_rng_below(&rng, STEPS) };
+            buffers[i] = (qcnn_span){ .bytes = 1 + qcnn_rng_below(&rng, 5000), .first = (int)qcnn_rng_below(&rng, STEPS) };
             buffers[i].last = buffers[i].first + (int)qcnn_rng_below(&rng, 6);
         }
         BUILD_CHECK(qcnn_plan_memory(buffers, BUFFERS, &total, error));
@@ -360,7 +360,7 @@ static void test_memory_plan(void **state)
         }
         assert_true(total <= alive_most * 3 / 2); // close to what nothing can undercut
     }
-    qcnn_buffer enormous[2] = { { .bytes = UINT64_MAX - 100 }, { .bytes = UINT64_MAX - 100 } };
+    qcnn_span enormous[2] = { { .bytes = UINT64_MAX - 100 }, { .bytes = UINT64_MAX - 100 } };
     uint64_t total;
     qcnn_error problem;
     assert_int_equal(qcnn_plan_memory(enormous, 2, &total, &problem), QCNN_ERROR_MEMORY);
