@@ -148,6 +148,7 @@ def main():
     parts.append("#pragma GCC visibility push(hidden) // nothing but qcnn.h is exported from a shared library")
     for path in headers:
         text = without_includes(unguarded(strip(path.read_text(encoding="utf-8"))))
+        text = text.replace("static inline ", "static inline __attribute__((unused)) ")  # the compressor may be its only user
         parts.append(f"// ==== {path.relative_to(ROOT)} ====\n\n{text.strip()}\n")
     for path in files:
         text = path.read_text(encoding="utf-8")
