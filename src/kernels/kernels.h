@@ -13,7 +13,7 @@
 
 #include "model/model.h"
 
-enum { QCNN_GEMM_MAX_ROWS = 16, QCNN_GEMM_MAX_COLUMNS = 64, QCNN_LUT_COLUMNS = 16, QCNN_LUT_MAX_STEPS = 512 };
+enum { QCNN_GEMM_MAX_ROWS = 16, QCNN_GEMM_MAX_COLUMNS = 64, QCNN_LUT_COLUMNS = 16, QCNN_LUT_MAX_STEPS = 256 };
 
 struct qcnn_lut_step;
 
@@ -84,23 +84,23 @@ typedef struct qcnn_kernels {
     // for p < n_positions, k < width. x_stride is in bytes; codewords: [M][n_quads][width][4]; codeword_sums: [M][width], sums over
     // q and i; width: 16, 32, 64, 128 or 256. The caller keeps n_quads below 2^14, so that 32 bits hold all of it.
     // table_peaks raises peaks[r] to the largest |a[r]|. table_bytes writes, at tables[(r n_positions + p) width + k],
-    //   clamp(floor(sat16(a >> shift) * factors[r] / 2^15 + 1/2), -limit - 1, limit) + limit + 1
-    // where sat16 holds to 16 bits, factors are not negative and limit is 63 or 127.
+    //   sat8(floor(sat16(a >> shift) * factors[r] / 2^15 + 1/2)) + 128
+    // where sat16 and sat8 hold to signed numbers of so many bits, and factors are not negative: 128 stands for zero.
     void (*table_peaks)(size_t n_positions, size_t n_subspaces, const uint32_t *rows, int n_quads, const uint8_t *x, size_t x_stride,
                         const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width, int32_t *peaks);
     void (*table_bytes)(size_t n_positions, size_t n_subspaces, const uint32_t *rows, int n_quads, const uint8_t *x, size_t x_stride,
                         const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width, int shift, const int16_t *factors,
-                        int limit, uint8_t *tables);
+                        uint8_t *tables);
 
     // Sums of byte tables for positions side by side:
     //   sums[p][o] += sum over s < n_steps of tables[p * position_stride + steps[s].table + codes[steps[s].code + o]], o < n_outputs.
-    // Entries are below 128 and n_steps is at most QCNN_LUT_MAX_STEPS: their sum fits 16 bits. A code is below `width` (64, 128 or
+    // n_steps is at most QCNN_LUT_MAX_STEPS: 16 bits then hold a sum of entries. A code is below `width` (64, 128 or
     // 256), a table has `width` bytes. sums: [n_positions][sum_stride].
     void (*lut_conv_bytes)(size_t n_outputs, size_t n_positions, size_t n_steps, const struct qcnn_lut_step *steps, const uint8_t *tables,
                            size_t position_stride, size_t width, const uint8_t *codes, int32_t *sums, size_t sum_stride);
 
     // Sums of byte tables of one position, for a choice of the subspaces: sums[o] += sum over r < n_rows of
-    // tables[r][codes[rows[r] * code_stride + o]], o < n_outputs. Entries to 255; tables: [n_rows][width], width 16, 32, 64, 128 or 256.
+    // tables[r][codes[rows[r] * code_stride + o]], o < n_outputs. tables: [n_rows][width], width 16, 32, 64, 128 or 256.
     void (*lut_fc_bytes)(size_t n_outputs, size_t n_rows, const uint32_t *rows, const uint8_t *codes, size_t code_stride,
                          const uint8_t *tables, size_t width, int32_t *sums);
 

@@ -35,7 +35,7 @@ static int32_t hold(int32_t v, int32_t low, int32_t high)
 
 void qcnn_table_bytes_c(size_t n_positions, size_t n_subspaces, const uint32_t *rows, int n_quads, const uint8_t *x, size_t x_stride,
                         const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width, int shift, const int16_t *factors,
-                        int limit, uint8_t *tables)
+                        uint8_t *tables)
 {
     for (size_t r = 0; r < n_subspaces; r++) {
         const size_t m = rows ? rows[r] : r, first_quad = m * (size_t)n_quads;
@@ -44,7 +44,7 @@ void qcnn_table_bytes_c(size_t n_positions, size_t n_subspaces, const uint32_t *
                 const int32_t a = accumulate_entry(n_quads, x + first_quad * x_stride + 4 * p, x_stride,
                                                    codewords + (first_quad * width + k) * 4, width, -zero * codeword_sums[m * width + k]);
                 const int32_t scaled = (hold(a >> shift, INT16_MIN, INT16_MAX) * factors[r] + (1 << 14)) >> 15;
-                tables[k] = (uint8_t)(hold(scaled, -limit - 1, limit) + limit + 1);
+                tables[k] = (uint8_t)(hold(scaled, INT8_MIN, INT8_MAX) + 128);
             }
     }
 }
