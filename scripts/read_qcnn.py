@@ -133,8 +133,73 @@ def read_graph(data):
     return graph
 
 
-def numbers_to_float32(kind, data, count, n_scales):
+def decode_symbols(data, n_rows, length, n_symbols):
+    """Entropy-coded rows of symbols, format.md section 4."""
+    at = 0  # in bits
+
+    def bits(n):
+        nonlocal at
+        require(at + n <= 8 * len(data), "a coded section ends early")
+        value = int.from_bytes(data[at // 8:(at + n + 7) // 8], "little") >> at % 8 & (1 << n) - 1
+        at += n
+        return value
+
+    def golomb(order):
+        ones = 0
+        while bits(1):
+            ones += 1
+            require(ones <= 14, "a frequency is out of range")
+        return ((1 << ones) - 1 << order) + bits(order + ones)
+
+    n_tables = bits(8)
+    require(1 <= n_tables <= 64, "no tables, or too many")
+    tables = []
+    for _ in range(n_tables):
+        order, frequency, slots = bits(4), 0, []
+        for symbol in range(n_symbols):
+            code = golomb(order)
+            frequency += -(code + 1 >> 1) if code & 1 else code >> 1
+            require(0 <= frequency <= 4096 - len(slots), "a frequency is out of range")
+            slots += [(symbol, frequency, i) for i in range(frequency)]
+        require(len(slots) == 4096, "frequencies do not add up")
+        tables.append(slots)
+    require(bits(-at % 8) == 0, "unused bits are not zero")
+    choice = [bits((n_tables - 1).bit_length()) for _ in range(n_rows)]
+    require(max(choice) < n_tables and bits(-at % 8) == 0, "a row has no table, or unused bits are not zero")
+    require(len(data) >= at // 8 + 32, "a coded section ends early")
+    states, at, end = list(struct.unpack_from("<8I", data, at // 8)), at // 8 + 32, len(data)
+    require(min(states) >= 1 << 16, "a state is out of range")
+    symbols = bytearray()
+    for table in choice:
+        slots = tables[table]
+        for i in range(length):
+            state = states[i & 7]
+            symbol, frequency, place = slots[state & 4095]
+            state = frequency * (state >> 12) + place
+            if state < 1 << 16:
+                require(at + 2 <= end, "a coded section ends early")
+                state = state << 16 | data[at] | data[at + 1] << 8
+                at += 2
+            states[i & 7] = state
+            symbols.append(symbol)
+    require(at == end and states == [1 << 16] * 8, "symbols do not end where the section does")
+    return bytes(symbols)
+
+
+def plain_integers(data, count, n_scales):
+    """Entropy-coded int8 numbers as plain ones."""
+    require(len(data) > 4 * n_scales and data[4 * n_scales] < 128, "a coded section ends early, or its largest integer is too large")
+    largest = data[4 * n_scales]
+    symbols = decode_symbols(data[4 * n_scales + 1:], n_scales, count // n_scales, 2 * largest + 1)
+    return data[:4 * n_scales] + bytes(symbol - largest & 255 for symbol in symbols)
+
+
+def numbers_to_float32(kind, section, count, n_scales):
     """`count` stored numbers as little-endian float32 bytes; int8 ones begin with a scale for each of n_scales equal runs."""
+    data, decoded = section
+    if decoded is not None:
+        require(kind == "int8" and decoded == 4 * n_scales + count, "coded numbers of another type or size")
+        data = plain_integers(data, count, n_scales)
     size = {"float32": 4 * count, "float16": 2 * count, "int8": 4 * n_scales + count}[kind]
     require(len(data) == size, "DATA or CODE has the wrong size")
     if kind == "float32":
@@ -150,13 +215,22 @@ def numbers_to_float32(kind, data, count, n_scales):
     return struct.pack(f"<{count}f", *(scales[i // run] * q + 0.0 for i, q in enumerate(integers)))
 
 
+def pack(numbers, bits):
+    packed = sum(number << i * bits for i, number in enumerate(numbers[:8]))  # eight numbers fill `bits` bytes
+    return packed.to_bytes((min(len(numbers), 8) * bits + 7) // 8, "little")
+
+
 def decode(book, code, packed):
     """Weights [groups * outputs][inputs][taps] as little-endian float32 bytes."""
     G, S, n_in, n_out, T, C, K = (book[k] for k in ("groups", "sets", "inputs", "outputs", "taps", "subspace", "codewords"))
     M, bits = -(-n_in // C), (K - 1).bit_length()
     count = G * M * T * n_out
     code = numbers_to_float32(book["type"], code, S * M * K * C, S * M)
-    require(len(packed) == (count * bits + 7) // 8, "ASGN has the wrong size")
+    packed, decoded = packed
+    require(len(packed if decoded is None else range(decoded)) == (count * bits + 7) // 8, "ASGN has the wrong size")
+    if decoded is not None:
+        numbers = decode_symbols(packed, G * M, T * n_out, K)
+        packed = b"".join(pack(numbers[i:i + 8], bits) for i in range(0, count, 8))
     if numpy:
         stream = numpy.unpackbits(numpy.frombuffer(packed, numpy.uint8), bitorder="little")
         numbers = numpy.zeros(count, numpy.uint8)
@@ -205,9 +279,11 @@ def read_sections(data):
         require(flags <= 1 and zero == 0 and zlib.crc32(data[start:end]) == crc, f"section {i} is damaged")
         known = kind in (b"GRPH", b"PREP", b"CLAS", b"DATA", b"CODE", b"ASGN")
         require(known or not flags, f"section {i} is required but unknown")
-        require(not known or (encoding == 0 and decoded == stored), f"section {i} has an unknown encoding")
+        can_be_coded = kind in (b"DATA", b"CODE", b"ASGN")
+        require(not known or encoding == 0 or (encoding == 1 and can_be_coded), f"section {i} has an unknown encoding")
+        require(not known or encoding or decoded == stored, f"section {i} is plain but decodes to another size")
         sections.append({"type": kind.decode("latin-1"), "required": bool(flags), "tensor": None if tensor == NONE else tensor,
-                         "offset": offset, "bytes": stored, "crc32": crc})
+                         "encoding": encoding, "offset": offset, "bytes": stored, "decoded_bytes": decoded, "crc32": crc})
     require((end + 63) // 64 * 64 == length and not any(data[end:]), "the sections do not cover the file")
     return {"version": f"{major}.{minor}", "file_bytes": length}, sections
 
@@ -220,7 +296,8 @@ def read(data):
         if section["type"] in ("GRPH", "PREP", "CLAS", "DATA", "CODE", "ASGN"):
             key = section["type"], section["tensor"]
             require(key not in content, "a section is there twice")
-            content[key] = data[section["offset"]:section["offset"] + section["bytes"]]
+            stored = data[section["offset"]:section["offset"] + section["bytes"]]
+            content[key] = stored if key[1] is None else (stored, section["decoded_bytes"] if section["encoding"] else None)
             order.append((("GRPH", "PREP", "CLAS").index(key[0]), 0) if key[1] is None else (3 + key[1], key[0] == "ASGN"))
     require(("GRPH", None) in content and order == sorted(order), "sections out of order")
     graph = read_graph(content.pop(("GRPH", None)))

@@ -22,8 +22,9 @@ may src/kernels 'base/|model/|kernels/|qcnn\.h'
 may src/engine 'base/|model/|kernels/|engine/|qcnn\.h'
 may src/image 'base/|model/|image/|qcnn'
 may src/import 'base/|model/|import/|qcnn'
-may src/export 'base/|model/|export/|qcnn'
-may src/compress 'base/|model/|engine/|kernels/|image/|compress/|qcnn'
+may src/coding 'base/|model/|coding/|qcnn'
+may src/export 'base/|model/|coding/|export/|qcnn'
+may src/compress 'base/|model/|engine/|kernels/|image/|coding/|compress/|qcnn'
 may tools "qcnn|$own"
 may bindings 'qcnn[a-z_]*\.h'
 

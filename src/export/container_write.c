@@ -6,7 +6,7 @@
 
 #include "base/checked.h"
 #include "base/crc32.h"
-#include "export/container_encode.h"
+#include "coding/encode.h"
 #include "qcnn_compress.h"
 
 // A section, in file order.
@@ -22,6 +22,7 @@ typedef struct container_plan {
     section_plan *sections;
     size_t n_sections, capacity;
     uint64_t file_bytes;
+    bool plain; // nothing is entropy-coded
 } container_plan;
 
 // ---- the graph section ----------------------------------------------------------------------------------------------
@@ -107,24 +108,19 @@ static qcnn_status plan_section(container_plan *plan, uint32_t type, uint32_t fl
     return QCNN_OK;
 }
 
-static qcnn_status encode(uint32_t type, const qcnn_tensor *tensor, qcnn_content *content, qcnn_error *error)
-{
-    if (type == QCNN_SECTION_DATA)
-        return qcnn_encode_data(tensor, content, error);
-    if (type == QCNN_SECTION_CODEWORDS)
-        return qcnn_encode_codewords(&tensor->codebook, content, error);
-    return qcnn_encode_assignments(&tensor->codebook, content, error);
-}
-
 static qcnn_status plan_encoded(container_plan *plan, uint32_t type, uint32_t index, qcnn_error *error)
 {
-    qcnn_content content = { 0 };
+    qcnn_content content;
     qcnn_error reason = { 0 };
-    const qcnn_status status = encode(type, &plan->model->tensors[index], &content, &reason);
+    const qcnn_status status = qcnn_encode(type, &plan->model->tensors[index], plan->plain, &content, &reason);
     if (status == QCNN_OK)
         return plan_section(plan, type, QCNN_FLAG_REQUIRED, index, content, error);
-    qcnn_release(content.owned);
     return qcnn_fail(error, status, "the model cannot be saved: tensor %u: %s", index, reason.message);
+}
+
+static qcnn_content plain_content(const void *bytes, size_t n_bytes)
+{
+    return (qcnn_content){ .bytes = bytes, .n_bytes = n_bytes, .decoded_bytes = n_bytes, .encoding = QCNN_ENCODING_PLAIN };
 }
 
 static qcnn_status plan_texts(container_plan *plan, qcnn_error *error)
@@ -137,11 +133,11 @@ static qcnn_status plan_texts(container_plan *plan, qcnn_error *error)
     if (plan->classes.failed)
         return qcnn_fail_memory(error, plan->classes.n_bytes);
     if (model->preprocessing) {
-        const qcnn_content text = { .bytes = model->preprocessing, .n_bytes = strlen(model->preprocessing) };
+        const qcnn_content text = plain_content(model->preprocessing, strlen(model->preprocessing));
         QCNN_TRY(plan_section(plan, QCNN_SECTION_PREPROCESSING, 0, QCNN_NO_INDEX, text, error));
     }
     if (model->n_classes > 0) {
-        const qcnn_content text = { .bytes = plan->classes.data, .n_bytes = plan->classes.n_bytes };
+        const qcnn_content text = plain_content(plan->classes.data, plan->classes.n_bytes);
         QCNN_TRY(plan_section(plan, QCNN_SECTION_CLASSES, 0, QCNN_NO_INDEX, text, error));
     }
     return QCNN_OK;
@@ -153,7 +149,7 @@ static qcnn_status plan_sections(container_plan *plan, qcnn_error *error)
     write_graph(&plan->graph, model);
     if (plan->graph.failed)
         return qcnn_fail_memory(error, plan->graph.n_bytes);
-    const qcnn_content graph = { .bytes = plan->graph.data, .n_bytes = plan->graph.n_bytes };
+    const qcnn_content graph = plain_content(plan->graph.data, plan->graph.n_bytes);
     QCNN_TRY(plan_section(plan, QCNN_SECTION_GRAPH, QCNN_FLAG_REQUIRED, QCNN_NO_INDEX, graph, error));
     QCNN_TRY(plan_texts(plan, error));
     for (size_t i = 0; i < model->n_tensors; i++) {
@@ -229,11 +225,11 @@ static void write_head(const container_plan *plan, qcnn_buffer *head)
         const section_plan *section = &plan->sections[i];
         qcnn_write_u32(head, section->type);
         qcnn_write_u32(head, section->flags);
-        qcnn_write_u32(head, QCNN_ENCODING_PLAIN);
+        qcnn_write_u32(head, section->content.encoding);
         qcnn_write_u32(head, section->tensor);
         qcnn_write_u64(head, section->offset);
         qcnn_write_u64(head, section->content.n_bytes);
-        qcnn_write_u64(head, section->content.n_bytes);
+        qcnn_write_u64(head, section->content.decoded_bytes);
         qcnn_write_zeros(head, 8);
     }
 }
@@ -261,11 +257,43 @@ static qcnn_status read_back(const void *data, size_t n_bytes, qcnn_error *error
     return status == QCNN_OK ? status : qcnn_fail(error, status, "the model cannot be saved: %s", reason.message);
 }
 
+static void clear_plan(container_plan *plan)
+{
+    for (size_t i = 0; i < plan->n_sections; i++)
+        qcnn_release(plan->sections[i].content.owned);
+    qcnn_release(plan->sections);
+    qcnn_release(plan->graph.data);
+    qcnn_release(plan->classes.data);
+    *plan = (container_plan){ .model = plan->model };
+}
+
+static bool unfolds_too_far(const container_plan *plan)
+{
+    uint64_t unfolded = 0;
+    for (size_t i = 0; i < plan->model->n_tensors; i++)
+        unfolded += qcnn_tensor_unfolded(&plan->model->tensors[i]);
+    return unfolded > 2 * plan->file_bytes + QCNN_FREE_UNFOLDED;
+}
+
+// Entropy-coded where that is smaller, unless the file would become so small that no reader may unfold it.
+static qcnn_status plan_file(container_plan *plan, qcnn_error *error)
+{
+    for (int plain = 0; plain <= 1; plain++) {
+        clear_plan(plan);
+        plan->plain = plain;
+        QCNN_TRY(plan_sections(plan, error));
+        if (!plan_offsets(plan))
+            return qcnn_fail_memory(error, SIZE_MAX);
+        if (!unfolds_too_far(plan))
+            break;
+    }
+    return QCNN_OK;
+}
+
 static qcnn_status make_file(container_plan *plan, unsigned char **file, qcnn_error *error)
 {
-    QCNN_TRY(plan_sections(plan, error));
-    if (plan_offsets(plan))
-        *file = qcnn_allocate_zeroed((size_t)plan->file_bytes, 1);
+    QCNN_TRY(plan_file(plan, error));
+    *file = qcnn_allocate_zeroed((size_t)plan->file_bytes, 1);
     if (!*file || !write_container(plan, *file))
         return qcnn_fail_memory(error, (size_t)plan->file_bytes);
     return read_back(*file, (size_t)plan->file_bytes, error);
@@ -278,18 +306,14 @@ qcnn_status qcnn_save_memory(const qcnn_model *model, void **data, size_t *n_byt
     container_plan plan = { .model = model };
     unsigned char *file = NULL;
     const qcnn_status status = make_file(&plan, &file, error);
-    for (size_t i = 0; i < plan.n_sections; i++)
-        qcnn_release(plan.sections[i].content.owned);
-    qcnn_release(plan.sections);
-    qcnn_release(plan.graph.data);
-    qcnn_release(plan.classes.data);
-    if (status != QCNN_OK) {
+    if (status == QCNN_OK) {
+        *data = file;
+        *n_bytes = (size_t)plan.file_bytes;
+    } else {
         qcnn_release(file);
-        return status;
     }
-    *data = file;
-    *n_bytes = (size_t)plan.file_bytes;
-    return QCNN_OK;
+    clear_plan(&plan);
+    return status;
 }
 
 qcnn_status qcnn_save(const qcnn_model *model, const char *path, qcnn_error *error)

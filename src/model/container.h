@@ -51,6 +51,7 @@ enum {
 
 #define QCNN_FLAG_REQUIRED 1u // a reader that does not know the section must refuse the file
 #define QCNN_ENCODING_PLAIN 0u
+#define QCNN_ENCODING_RANS 1u    // of assignments and int8 numbers (model/rans.h)
 #define QCNN_NO_INDEX UINT32_MAX // where an entry has no tensor, a value no constant, a node no such input
 
 enum { QCNN_STORAGE_FLOAT32 = 0, QCNN_STORAGE_CODEBOOK = 1, QCNN_STORAGE_FLOAT16 = 2, QCNN_STORAGE_INT8 = 3 };

@@ -176,10 +176,10 @@ static qcnn_status read_sections(container *file)
             continue;
         if (section.flags != kind->flags || kind->of_tensor != (section.tensor != QCNN_NO_INDEX))
             return REFUSE_SECTION(file, &section, "wrong flags or tensor");
-        if (section.encoding != QCNN_ENCODING_PLAIN)
+        if (section.encoding != QCNN_ENCODING_PLAIN && !(section.encoding == QCNN_ENCODING_RANS && kind->of_tensor))
             return qcnn_fail(file->error, QCNN_ERROR_UNSUPPORTED, "section %u (%s) has unknown encoding %u: a newer qcnn is needed", i,
                              section.name, section.encoding);
-        if (section.decoded_bytes != section.stored_bytes)
+        if (section.encoding == QCNN_ENCODING_PLAIN && section.decoded_bytes != section.stored_bytes)
             return REFUSE_SECTION(file, &section, "a plain section must decode to its own size");
         const int64_t place = kind->rank + (kind->of_tensor ? 2 * (int64_t)section.tensor : 0);
         if (place <= before || (before < 0 && place > 0))

@@ -88,6 +88,11 @@ for name, extra in [("lut", ["--set", "conv2=4/8,fc1=4/4"]), ("dense", ["--set",
     os.makedirs(os.path.dirname(target), exist_ok=True)
     subprocess.run([command, "compress", path, "-o", target, *extra], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
+golden = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "golden")  # numbers of every type, entropy coding
+for name in os.listdir(golden):
+    with open(os.path.join(golden, name), "rb") as file:
+        write("container", name, file.read())
+
 for mode in ("L", "RGB", "RGBA", "P", "LA", "I;16"):
     pixels = Image.fromarray(rng.randint(0, 255, (20, 24, 3)).astype(np.uint8))
     picture = Image.new("I;16", (24, 20)) if mode == "I;16" else pixels.convert("RGBA").convert(mode) if mode != "P" else pixels.convert("P")

@@ -259,6 +259,23 @@ static inline qcnn_model *every_type(void)
     return net.model;
 }
 
+// Everything that can be entropy-coded, large and uneven enough for it: codewords and assignments of "fc1", the weights of "fc2".
+static inline qcnn_model *coded(void)
+{
+    network net = new_network();
+    const int x = add_input(&net, "x", SHAPE(1, 30));
+    const int w1 = add_codebook(&net, "fc1.w", SHAPE(150, 30), 1, 1, 8, 16), w2 = add_dense(&net, "fc2.w", SHAPE(16, 150));
+    const int y = add_node(&net, QCNN_OP_FC, "fc1", x, w1, -1, no_attributes());
+    const int z = add_node(&net, QCNN_OP_FC, "fc2", y, w2, -1, no_attributes());
+    round_tensor(&net, w1, QCNN_INT8, 3);
+    round_tensor(&net, w2, QCNN_INT8, 7);
+    uint8_t *assignments = net.model->tensors[net.model->values[w1].tensor].owned_assignments;
+    for (int i = 0; i < 4 * 150; i++)
+        assignments[i] = assignments[i] < 10 ? (uint8_t)(i / 150) : assignments[i];
+    assert_int_equal(qcnn_model_add_output(net.model, z, NULL), QCNN_OK);
+    return net.model;
+}
+
 // x [1][3] -> fc1 (codebook 4x3: C'=2, K=3; bias) -> act (relu) -> z. Its graph section has the layout that the bad files count on.
 static inline qcnn_model *tiny(void)
 {

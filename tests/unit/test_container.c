@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The .qcnn container: what is saved comes back the same, from memory and from files, and whatever is damaged is refused.
 
+#include "coding/encode.h"
 #include "container_samples.h"
 
 #include <errno.h>
@@ -89,6 +90,14 @@ static void run_every_op(const qcnn_model *model, float outputs[2][10])
     qcnn_session_free(session);
 }
 
+static void run_once(const qcnn_model *model, const float *input, float *output)
+{
+    qcnn_session *session;
+    assert_int_equal(qcnn_session_create(model, NULL, &session, NULL), QCNN_OK);
+    qcnn_run(session, (const float *const[]){ input }, (float *const[]){ output });
+    qcnn_session_free(session);
+}
+
 static void test_every_op(void **state)
 {
     (void)state;
@@ -139,6 +148,40 @@ static void test_every_type(void **state)
     qcnn_model_free(again);
     qcnn_bytes_free(file.data);
     qcnn_bytes_free(second.data);
+}
+
+// Coded sections decode to what plain ones would hold, take what was counted for them, and the sorted codebook is the same network.
+static void test_coded(void **state)
+{
+    (void)state;
+    for (int sorted = 0; sorted <= 1; sorted++) {
+        qcnn_model *model = coded(), *again;
+        float image[30], before[16], after[16];
+        for (int i = 0; i < 30; i++)
+            image[i] = (float)(i * 37 % 101) / 50 - 1;
+        assert_int_equal(qcnn_model_prepare(model, "c", NULL), QCNN_OK);
+        run_once(model, image, before);
+        if (sorted)
+            assert_int_equal(qcnn_codebook_sort(&model->tensors[0], NULL), QCNN_OK);
+        const bytes file = save_bytes(model);
+        qcnn_load_options options = qcnn_load_options_default();
+        options.kernels = "c";
+        assert_int_equal(qcnn_model_load(file.data, file.n, &options, &again, NULL), QCNN_OK);
+        assert_same_model(model, again);
+        run_once(again, image, after);
+        assert_memory_equal(before, after, sizeof before);
+        uint64_t counted;
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(qcnn_coded_bytes(&model->tensors[i], &counted, NULL), QCNN_OK);
+            assert_true(counted == again->tensors[i].stored_bytes && counted < qcnn_tensor_bytes(&model->tensors[i]));
+            assert_true(i > 0 || qcnn_codebook_coded_bytes(&model->tensors[i].codebook) == counted);
+        }
+        print_message("codebook %.0f bytes plain, %.0f coded%s\n", (double)qcnn_tensor_bytes(&model->tensors[0]),
+                      (double)again->tensors[0].stored_bytes, sorted ? " and sorted" : "");
+        qcnn_model_free(model);
+        qcnn_model_free(again);
+        qcnn_bytes_free(file.data);
+    }
 }
 
 static void test_every_operator_and_function_has_a_number(void **state)
@@ -341,6 +384,7 @@ static void test_truncation_at_every_length(void **state)
     (void)state;
     assert_truncation_refused(save_and_free(every_op()));
     assert_truncation_refused(save_and_free(every_type()));
+    assert_truncation_refused(save_and_free(coded()));
 }
 
 static void test_four_corruptions_of_every_header_byte(void **state)
@@ -399,6 +443,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_op),
         cmocka_unit_test(test_every_type),
+        cmocka_unit_test(test_coded),
         cmocka_unit_test(test_every_operator_and_function_has_a_number),
         cmocka_unit_test(test_every_number_of_codewords),
         cmocka_unit_test(test_bits_of_all_widths_and_counts),

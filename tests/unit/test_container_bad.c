@@ -88,7 +88,10 @@ static const file_change changes[] = {
     { UNSUPPORTED, "section 3 (DATB) is required but not known", ENTRY, DATA_B, 3, 1, 'B' },
     { FORMAT, "section 3 (DATA): it has unknown flags", ENTRY, DATA_B, 4, 4, 3 },
     { FORMAT, "section 3 (DATA): wrong flags or tensor", ENTRY, DATA_B, 4, 4, 0 },
-    { UNSUPPORTED, "section 2 (ASGN) has unknown encoding 1", ENTRY, ASGN_W, 8, 4, 1 },
+    { UNSUPPORTED, "section 2 (ASGN) has unknown encoding 2", ENTRY, ASGN_W, 8, 4, 2 },
+    { UNSUPPORTED, "section 0 (GRPH) has unknown encoding 1", ENTRY, GRPH, 8, 4, 1 },
+    { FORMAT, "section 1 (CODE): only int8 numbers and assignments can be entropy-coded", ENTRY, CODE_W, 8, 4, 1 },
+    { FORMAT, "section 3 (DATA): only int8 numbers and assignments can be entropy-coded", ENTRY, DATA_B, 8, 4, 1 },
     { FORMAT, "section 0 (GRPH): wrong flags or tensor", ENTRY, GRPH, 12, 4, 0 },
     { FORMAT, "section 3 (DATA): wrong flags or tensor", ENTRY, DATA_B, 12, 4, UINT32_MAX },
     { FORMAT, "section 3 (DATA): there is no tensor 2", ENTRY, DATA_B, 12, 4, 2 },
@@ -246,6 +249,8 @@ typedef struct part {
     uint32_t type, flags, tensor;
     const void *content;
     size_t n;
+    uint32_t encoding;
+    uint64_t decoded; // where it is not plain
 } part;
 
 // A file of these sections, its frame in order.
@@ -268,10 +273,11 @@ static bytes assemble(const part *parts, size_t n_parts)
         const size_t start = (end + 63) / 64 * 64;
         put(entry, parts[i].type, 4);
         put(entry + 4, parts[i].flags, 4);
+        put(entry + 8, parts[i].encoding, 4);
         put(entry + 12, parts[i].tensor, 4);
         put(entry + 16, start, 8);
         put(entry + 24, parts[i].n, 8);
-        put(entry + 32, parts[i].n, 8);
+        put(entry + 32, parts[i].encoding ? parts[i].decoded : parts[i].n, 8);
         memcpy(file.data + start, parts[i].content, parts[i].n);
         end = start + parts[i].n;
     }
@@ -287,8 +293,13 @@ static size_t take_apart(bytes file, part *parts)
     const size_t n = (size_t)get(file.data + QCNN_HEADER_COUNT_AT, 4);
     for (size_t i = 0; i < n; i++) {
         const unsigned char *entry = file.data + QCNN_HEADER_BYTES + i * QCNN_ENTRY_BYTES;
-        parts[i] = (part){ (uint32_t)get(entry, 4), (uint32_t)get(entry + 4, 4), (uint32_t)get(entry + 12, 4),
-                           file.data + get(entry + 16, 8), (size_t)get(entry + 24, 8) };
+        parts[i] = (part){ (uint32_t)get(entry, 4),
+                           (uint32_t)get(entry + 4, 4),
+                           (uint32_t)get(entry + 12, 4),
+                           file.data + get(entry + 16, 8),
+                           (size_t)get(entry + 24, 8),
+                           (uint32_t)get(entry + 8, 4),
+                           get(entry + 32, 8) };
     }
     return n;
 }
@@ -374,7 +385,7 @@ static void test_unknown_sections(void **state)
     const size_t n = take_apart(file, parts);
     for (size_t at = 0; at <= n; at++) {
         for (size_t i = 0; i <= n; i++)
-            more[i] = i == at ? (part){ QCNN_FOURCC('N', 'E', 'W', '!'), 0, 5, "something", 9 } : parts[i < at ? i : i - 1];
+            more[i] = i == at ? (part){ QCNN_FOURCC('N', 'E', 'W', '!'), 0, 5, "something", 9, 0, 0 } : parts[i < at ? i : i - 1];
         assert_parts_refused(more, n + 1, FORMAT, NULL);
         more[at].flags = QCNN_FLAG_REQUIRED;
         assert_parts_refused(more, n + 1, UNSUPPORTED, "(NEW!) is required but not known here");
@@ -427,24 +438,24 @@ static void test_texts(void **state)
         part part;
         const char *expected;
     } cases[] = {
-        { { prep, 0, none, "{}\r\n\t", 5 }, NULL },
-        { { prep, 0, none, "", 0 }, NULL },
-        { { prep, 1, none, "{}", 2 }, "(PREP): wrong flags" },
-        { { prep, 0, 0, "{}", 2 }, "(PREP): wrong flags or tensor" },
-        { { prep, 0, none, "{\xff}", 3 }, "(PREP): it is too long, or not UTF-8" },
-        { { prep, 0, none, "{\0}", 3 }, "(PREP): it is too long, or not UTF-8" },
-        { { prep, 0, none, large, QCNN_MAX_TEXT_BYTES + 1 }, "(PREP): it is too long" },
-        { { clas, 0, none, "a\nb\n\nb\n", 7 }, NULL },
-        { { clas, 0, none, "", 0 }, NULL },
-        { { clas, 0, none, "a\nb", 3 }, "class 1 is cut off" },
-        { { clas, 0, none, "a\nb\r\n", 5 }, "class 1 is cut off, one too many, too long, or not UTF-8" },
-        { { clas, 0, none, "\xe0\x80\x80\n", 4 }, "class 0 is cut off, one too many, too long, or not UTF-8" },
-        { { clas, 0, none, large + QCNN_MAX_TEXT_BYTES - QCNN_MAX_NAME, QCNN_MAX_NAME + 1 }, NULL },
-        { { clas, 0, none, large + QCNN_MAX_TEXT_BYTES - QCNN_MAX_NAME - 1, QCNN_MAX_NAME + 2 },
+        { { prep, 0, none, "{}\r\n\t", 5, 0, 0 }, NULL },
+        { { prep, 0, none, "", 0, 0, 0 }, NULL },
+        { { prep, 1, none, "{}", 2, 0, 0 }, "(PREP): wrong flags" },
+        { { prep, 0, 0, "{}", 2, 0, 0 }, "(PREP): wrong flags or tensor" },
+        { { prep, 0, none, "{\xff}", 3, 0, 0 }, "(PREP): it is too long, or not UTF-8" },
+        { { prep, 0, none, "{\0}", 3, 0, 0 }, "(PREP): it is too long, or not UTF-8" },
+        { { prep, 0, none, large, QCNN_MAX_TEXT_BYTES + 1, 0, 0 }, "(PREP): it is too long" },
+        { { clas, 0, none, "a\nb\n\nb\n", 7, 0, 0 }, NULL },
+        { { clas, 0, none, "", 0, 0, 0 }, NULL },
+        { { clas, 0, none, "a\nb", 3, 0, 0 }, "class 1 is cut off" },
+        { { clas, 0, none, "a\nb\r\n", 5, 0, 0 }, "class 1 is cut off, one too many, too long, or not UTF-8" },
+        { { clas, 0, none, "\xe0\x80\x80\n", 4, 0, 0 }, "class 0 is cut off, one too many, too long, or not UTF-8" },
+        { { clas, 0, none, large + QCNN_MAX_TEXT_BYTES - QCNN_MAX_NAME, QCNN_MAX_NAME + 1, 0, 0 }, NULL },
+        { { clas, 0, none, large + QCNN_MAX_TEXT_BYTES - QCNN_MAX_NAME - 1, QCNN_MAX_NAME + 2, 0, 0 },
           "class 0 is cut off, one too many, too long" },
-        { { clas, 0, none, large, QCNN_MAX_TEXT_BYTES + 1 }, "(CLAS): it is too long" },
-        { { clas, 0, none, lines, QCNN_MAX_CLASSES }, NULL },
-        { { clas, 0, none, lines, QCNN_MAX_CLASSES + 1 }, "class 32768 is cut off, one too many" },
+        { { clas, 0, none, large, QCNN_MAX_TEXT_BYTES + 1, 0, 0 }, "(CLAS): it is too long" },
+        { { clas, 0, none, lines, QCNN_MAX_CLASSES, 0, 0 }, NULL },
+        { { clas, 0, none, lines, QCNN_MAX_CLASSES + 1, 0, 0 }, "class 32768 is cut off, one too many" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         with[1] = cases[i].part;
@@ -521,6 +532,81 @@ static void test_bad_numbers(void **state)
     qcnn_bytes_free(good.data);
 }
 
+// ---- entropy coding ---------------------------------------------------------------------------------------------------
+
+// Sections of coded(): the first tensor's CODE begins with 4 scales and the largest integer, then comes the number of tables.
+enum { CODED_CODE = 1, CODED_ASGN, CODED_DATA };
+
+static void test_bad_coding(void **state)
+{
+    (void)state;
+    static const file_change bad_coding[] = {
+        { FORMAT, "section 1 (CODE): it ends inside its scales, or its largest", CONTENT, CODED_CODE, 16, 1, 128 },
+        { FORMAT, "section 1 (CODE): frequencies do not add up", CONTENT, CODED_CODE, 16, 1, 2 },
+        { FORMAT, "section 1 (CODE): a scale is negative", CONTENT, CODED_CODE, 12, 4, 0xbf800000 },
+        { FORMAT, "section 1 (CODE): it has no tables or more than 64", CONTENT, CODED_CODE, 17, 1, 0 },
+        { FORMAT, "section 1 (CODE): its size does not fit", ENTRY, CODED_CODE, 32, 8, 100 },
+        { FORMAT, "section 1 (CODE): its size does not fit", ENTRY, CODED_CODE, 32, 8, UINT64_MAX },
+        { FORMAT, "section 1 (CODE): a plain section must decode to its own size", ENTRY, CODED_CODE, 8, 4, 0 },
+        { FORMAT, "section 2 (ASGN): it has no tables or more than 64", CONTENT, CODED_ASGN, 0, 1, 65 },
+        { FORMAT, "section 2 (ASGN): frequencies do not add up", CONTENT, CODED_ASGN, 0, 8, 0x0001 },
+        { FORMAT, "section 2 (ASGN): a frequency is out of range", CONTENT, CODED_ASGN, 1, 8, UINT64_MAX },
+        { FORMAT, "section 2 (ASGN): its size does not fit", ENTRY, CODED_ASGN, 32, 8, 1 },
+        { FORMAT, "section 3 (DATA): a scale is negative", CONTENT, CODED_DATA, 0, 4, 0x7fc00000 },
+        { FORMAT, "section 3 (DATA): it has no tables or more than 64", CONTENT, CODED_DATA, 16 * 4 + 1, 1, 255 },
+    };
+    const bytes good = save_and_free(coded());
+    bytes bad = { qcnn_allocate(good.n, 1), good.n };
+    for (size_t i = 0; i < sizeof bad_coding / sizeof *bad_coding; i++) {
+        memcpy(bad.data, good.data, good.n);
+        put(place_of(bad, &bad_coding[i]), bad_coding[i].value, bad_coding[i].n_bytes);
+        qcnn_container_repair_checksums(bad.data, bad.n);
+        assert_refused(bad, bad_coding[i].status, bad_coding[i].expected);
+    }
+    // Every bit of the coded sections, checksums made right again: few other bits lead the states back to where they began, and those
+    // then decode to symbols of the alphabet.
+    size_t n_flipped = 0, n_accepted = 0;
+    for (int section = CODED_CODE; section <= CODED_DATA; section++) {
+        const unsigned char *entry = good.data + QCNN_HEADER_BYTES + section * QCNN_ENTRY_BYTES;
+        const size_t offset = (size_t)get(entry + 16, 8), n = (size_t)get(entry + 24, 8), n_scales = section == CODED_DATA ? 16 : 4;
+        memcpy(bad.data, good.data, good.n);
+        for (size_t bit = section == CODED_ASGN ? 0 : 8 * (n_scales * 4 + 1); bit < 8 * n; bit++, n_flipped++) {
+            bad.data[offset + bit / 8] ^= (unsigned char)(1 << bit % 8);
+            qcnn_container_repair_checksums(bad.data, bad.n);
+            qcnn_error error;
+            n_accepted += try_load(bad, &error) == QCNN_OK;
+            bad.data[offset + bit / 8] ^= (unsigned char)(1 << bit % 8);
+        }
+    }
+    print_message("%zu flipped bits of coded sections, %zu not noticed\n", n_flipped, n_accepted);
+    assert_true(100 * n_accepted < n_flipped);
+    qcnn_release(bad.data);
+    qcnn_bytes_free(good.data);
+}
+
+// A coded section cut or extended, its frame made right again.
+static void test_coded_sections_of_wrong_size(void **state)
+{
+    (void)state;
+    const bytes file = save_and_free(coded());
+    part parts[MAX_PARTS];
+    const size_t n_parts = take_apart(file, parts);
+    for (size_t section = CODED_CODE; section <= CODED_DATA; section++) {
+        const size_t n = parts[section].n;
+        for (parts[section].n = 0; parts[section].n < n; parts[section].n++)
+            assert_parts_refused(parts, n_parts, FORMAT, "section ");
+        unsigned char *longer = qcnn_allocate_zeroed(n + 2, 1);
+        memcpy(longer, parts[section].content, n);
+        parts[section].content = longer;
+        for (parts[section].n = n + 1; parts[section].n <= n + 2; parts[section].n++)
+            assert_parts_refused(parts, n_parts, FORMAT, "its symbols do not end where it ends");
+        qcnn_release(longer);
+        take_apart(file, parts);
+    }
+    assert_parts_refused(parts, n_parts, FORMAT, NULL);
+    qcnn_bytes_free(file.data);
+}
+
 // ---- models that cannot be saved ------------------------------------------------------------------------------------
 
 static void assert_not_saved(qcnn_model *model, const char *expected)
@@ -595,6 +681,8 @@ int main(void)
         cmocka_unit_test(test_texts),
         cmocka_unit_test(test_unused_bits_and_windows),
         cmocka_unit_test(test_bad_numbers),
+        cmocka_unit_test(test_bad_coding),
+        cmocka_unit_test(test_coded_sections_of_wrong_size),
         cmocka_unit_test(test_numbers_of_another_type),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_bombs),

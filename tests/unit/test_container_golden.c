@@ -18,6 +18,7 @@ static const struct {
 } goldens[] = {
     { QCNN_SOURCE_DIR "/tests/golden/every_op.qcnn", every_op },
     { QCNN_SOURCE_DIR "/tests/golden/every_type.qcnn", every_type },
+    { QCNN_SOURCE_DIR "/tests/golden/coded.qcnn", coded },
 };
 enum { N_GOLDENS = sizeof goldens / sizeof *goldens };
 

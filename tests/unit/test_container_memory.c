@@ -152,6 +152,7 @@ static void test_failing_allocations(void **state)
     (void)state;
     fail_allocations(every_op());
     fail_allocations(every_type());
+    fail_allocations(coded());
 }
 
 // ---- files that try to unfold ---------------------------------------------------------------------------------------

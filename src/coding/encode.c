@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+// Encoding the sections of a tensor: what the reader decodes again to the same float32 numbers and assignments.
+
+#include "coding/encode.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/half.h"
+#include "coding/rans_encode.h"
+
+// ---- numbers --------------------------------------------------------------------------------------------------------
+
+static bool encode_halves(const float *numbers, size_t n, unsigned char *bytes)
+{
+    bool exact = true;
+    for (size_t i = 0; i < n; i++) {
+        const uint16_t half = qcnn_float_to_half(numbers[i]);
+        exact &= isfinite(numbers[i]) && qcnn_half_to_float(half) == numbers[i];
+        bytes[2 * i] = (unsigned char)half;
+        bytes[2 * i + 1] = (unsigned char)(half >> 8);
+    }
+    return exact;
+}
+
+static bool encode_integers(const float *numbers, size_t n, const float *scales, size_t n_scales, unsigned char *bytes)
+{
+    const size_t run = n / n_scales;
+    bool exact = true;
+    memcpy(bytes, scales, n_scales * sizeof *scales);
+    bytes += n_scales * sizeof *scales;
+    for (size_t s = 0; s < n_scales; s++)
+        for (size_t i = s * run; i < (s + 1) * run; i++) {
+            const float integer = scales[s] > 0 ? rintf(numbers[i] / scales[s]) : 0;
+            const bool fits = fabsf(integer) <= 127 && scales[s] * integer == numbers[i];
+            exact &= fits;
+            bytes[i] = (unsigned char)(int8_t)(fits ? integer : 0);
+        }
+    return exact;
+}
+
+// ---- entropy coding -------------------------------------------------------------------------------------------------
+
+// Takes the coded form when it is the smaller one. `coded` is used up.
+static qcnn_status choose(qcnn_buffer coded, qcnn_content *content)
+{
+    if (coded.n_bytes >= content->n_bytes) {
+        qcnn_release(coded.data);
+        return QCNN_OK;
+    }
+    qcnn_release(content->owned);
+    content->bytes = content->owned = coded.data;
+    content->n_bytes = coded.n_bytes;
+    content->encoding = QCNN_ENCODING_RANS;
+    return QCNN_OK;
+}
+
+// Int8 numbers: the scales, the largest magnitude L, and integer + L of each as symbols.
+static qcnn_status code_integers(size_t n, size_t n_scales, qcnn_content *content, qcnn_error *error)
+{
+    const unsigned char *plain = content->owned, *integers = plain + n_scales * sizeof(float);
+    uint8_t *symbols = qcnn_allocate(n, 1);
+    if (!symbols)
+        return qcnn_fail_memory(error, n);
+    int largest = 0;
+    for (size_t i = 0; i < n; i++)
+        largest = abs((int8_t)integers[i]) > largest ? abs((int8_t)integers[i]) : largest;
+    for (size_t i = 0; i < n; i++)
+        symbols[i] = (uint8_t)((int8_t)integers[i] + largest);
+    qcnn_buffer coded = { 0 };
+    qcnn_write_bytes(&coded, plain, n_scales * sizeof(float));
+    qcnn_write_u8(&coded, (uint8_t)largest);
+    const qcnn_status status = qcnn_rans_encode(&(qcnn_rows){ n_scales, n / n_scales, 2 * largest + 1 }, symbols, &coded, error);
+    qcnn_release(symbols);
+    if (status == QCNN_OK)
+        return choose(coded, content);
+    qcnn_release(coded.data);
+    return status;
+}
+
+static qcnn_status code_assignments(const qcnn_codebook *book, qcnn_content *content, qcnn_error *error)
+{
+    const qcnn_rows rows = { (size_t)book->groups * (size_t)book->n_subspaces, (size_t)book->n_taps * (size_t)book->n_outputs,
+                             book->n_codewords };
+    qcnn_buffer coded = { 0 };
+    const qcnn_status status = qcnn_rans_encode(&rows, book->assignments, &coded, error);
+    if (status == QCNN_OK)
+        return choose(coded, content);
+    qcnn_release(coded.data);
+    return status;
+}
+
+// ---- sections -------------------------------------------------------------------------------------------------------
+
+// content->n_bytes is that of the plain form.
+static qcnn_status encode_numbers(qcnn_number_type type, const float *numbers, uint64_t n, const float *scales, uint64_t n_scales,
+                                  bool plain, qcnn_content *content, qcnn_error *error)
+{
+    content->decoded_bytes = content->n_bytes;
+    if (type == QCNN_FLOAT32) {
+        content->bytes = numbers;
+        return QCNN_OK;
+    }
+    unsigned char *bytes = content->owned = qcnn_allocate((size_t)content->n_bytes, 1);
+    if (!bytes)
+        return qcnn_fail_memory(error, (size_t)content->n_bytes);
+    content->bytes = bytes;
+    const bool exact = type == QCNN_FLOAT16 ? encode_halves(numbers, (size_t)n, bytes)
+                                            : scales && encode_integers(numbers, (size_t)n, scales, (size_t)n_scales, bytes);
+    if (!exact)
+        return qcnn_fail(error, QCNN_ERROR_FORMAT, "a number of it is not %s", qcnn_number_type_name(type));
+    return type == QCNN_INT8 && !plain ? code_integers((size_t)n, (size_t)n_scales, content, error) : QCNN_OK;
+}
+
+static qcnn_status encode_data(const qcnn_tensor *tensor, bool plain, qcnn_content *content, qcnn_error *error)
+{
+    if (!qcnn_data_bytes(tensor, &content->n_bytes))
+        return qcnn_fail_memory(error, SIZE_MAX);
+    return encode_numbers(tensor->data_type, tensor->data, qcnn_shape_elements(&tensor->shape), tensor->data_scales,
+                          (uint64_t)tensor->shape.dims[0], plain, content, error);
+}
+
+static qcnn_status encode_codewords(const qcnn_codebook *book, bool plain, qcnn_content *content, qcnn_error *error)
+{
+    uint64_t n;
+    if (!qcnn_codeword_bytes(book, &content->n_bytes) || !qcnn_count_codeword_numbers(book, &n))
+        return qcnn_fail_memory(error, SIZE_MAX);
+    return encode_numbers(book->codeword_type, book->codewords, n, book->scales, (uint64_t)book->n_sets * (uint64_t)book->n_subspaces,
+                          plain, content, error);
+}
+
+static qcnn_status encode_assignments(const qcnn_codebook *book, bool plain, qcnn_content *content, qcnn_error *error)
+{
+    uint64_t n;
+    if (!qcnn_count_assignments(book, &n) || !qcnn_packed_bytes(n, book->n_codewords, &content->n_bytes))
+        return qcnn_fail_memory(error, SIZE_MAX);
+    content->decoded_bytes = content->n_bytes;
+    content->bytes = content->owned = qcnn_allocate((size_t)content->n_bytes, 1);
+    if (!content->owned)
+        return qcnn_fail_memory(error, (size_t)content->n_bytes);
+    qcnn_pack_bits(book->assignments, (size_t)n, qcnn_assignment_bits(book->n_codewords), content->owned);
+    return plain || content->n_bytes == 0 ? QCNN_OK : code_assignments(book, content, error);
+}
+
+qcnn_status qcnn_encode(uint32_t type, const qcnn_tensor *tensor, bool plain, qcnn_content *content, qcnn_error *error)
+{
+    *content = (qcnn_content){ .encoding = QCNN_ENCODING_PLAIN };
+    qcnn_status status;
+    if (type == QCNN_SECTION_DATA)
+        status = encode_data(tensor, plain, content, error);
+    else if (type == QCNN_SECTION_CODEWORDS)
+        status = encode_codewords(&tensor->codebook, plain, content, error);
+    else
+        status = encode_assignments(&tensor->codebook, plain, content, error);
+    if (status != QCNN_OK) {
+        qcnn_release(content->owned);
+        *content = (qcnn_content){ 0 };
+    }
+    return status;
+}
+
+// ---- counting -------------------------------------------------------------------------------------------------------
+
+static qcnn_status count_section(uint32_t type, const qcnn_tensor *tensor, uint64_t *n_bytes, qcnn_error *error)
+{
+    qcnn_content content;
+    QCNN_TRY(qcnn_encode(type, tensor, false, &content, error));
+    qcnn_release(content.owned);
+    *n_bytes += content.n_bytes;
+    return QCNN_OK;
+}
+
+qcnn_status qcnn_coded_bytes(const qcnn_tensor *tensor, uint64_t *n_bytes, qcnn_error *error)
+{
+    *n_bytes = 0;
+    if (!qcnn_is_codebook(tensor))
+        return count_section(QCNN_SECTION_DATA, tensor, n_bytes, error);
+    QCNN_TRY(count_section(QCNN_SECTION_CODEWORDS, tensor, n_bytes, error));
+    return count_section(QCNN_SECTION_ASSIGNMENTS, tensor, n_bytes, error);
+}
+
+uint64_t qcnn_codebook_coded_bytes(const qcnn_codebook *book)
+{
+    uint64_t n_bytes;
+    return qcnn_coded_bytes(&(qcnn_tensor){ .codebook = *book }, &n_bytes, NULL) == QCNN_OK ? n_bytes : 0;
+}
