@@ -2,6 +2,7 @@
 // Compressing a model: choose settings, copy the graph, replace the weights of each layer by a codebook.
 
 #include "base/rng.h"
+#include "compress/finish.h"
 #include "compress/quantize.h"
 #include "compress/settings.h"
 
@@ -63,6 +64,7 @@ static qcnn_status make_compressed(const qcnn_model *original, const qcnn_compre
     QCNN_TRY(qcnn_settings_choose(original, options->preset, options->settings, settings, error));
     QCNN_TRY(qcnn_model_copy(original, compressed, error));
     QCNN_TRY(compress_layers(*compressed, settings, options, error));
+    QCNN_TRY(qcnn_model_finish(*compressed, false, error));
     const char *kernels = qcnn_model_kernels(original);
     return qcnn_model_prepare(*compressed, *kernels ? kernels : NULL, error);
 }
