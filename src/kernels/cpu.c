@@ -28,6 +28,21 @@ unsigned qcnn_cpu_flags(void)
     return flags;
 }
 
+#elif defined(__aarch64__)
+
+// Of Linux and Android; where there is none, only what the compiler was told to count on.
+extern unsigned long getauxval(unsigned long type) __attribute__((weak));
+
+unsigned qcnn_cpu_flags(void)
+{
+#if defined(__ARM_FEATURE_DOTPROD)
+    return QCNN_CPU_DOT;
+#else
+    enum { HARDWARE = 16, DOT_PRODUCTS = 1 << 20 }; // AT_HWCAP, HWCAP_ASIMDDP
+    return getauxval && (getauxval(HARDWARE) & DOT_PRODUCTS) ? QCNN_CPU_DOT : 0;
+#endif
+}
+
 #else
 
 unsigned qcnn_cpu_flags(void)

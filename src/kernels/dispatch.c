@@ -81,19 +81,48 @@ static const qcnn_kernels kernels_neon = {
     .lut_sum_columns = qcnn_lut_sum_columns_neon,
     .lut_sum = qcnn_lut_sum_neon,
     .bytes_limit = 127,
+    .bytes_rows = 2,
+    .bytes_columns = 16,
+    .range = qcnn_range_neon,
+    .quantize_quads = qcnn_quantize_quads_neon,
+    .table_peaks = qcnn_table_peaks_neon,
+    .table_bytes = qcnn_table_bytes_neon,
+    .lut_conv_bytes = qcnn_lut_conv_bytes_c,
+    .lut_fc_bytes = qcnn_lut_fc_bytes_neon,
+    .lut_sum_words = qcnn_lut_sum_words_neon,
+    .quantize_words = qcnn_quantize_words_neon,
+    .dequantize = qcnn_dequantize_neon,
+    .dequantize_turned = qcnn_dequantize_turned_c,
+    .dense_bytes = qcnn_dense_bytes_2x16_neon,
+};
+
+static const qcnn_kernels kernels_neondot = {
+    .name = "neondot",
+    .gemm_rows = 8,
+    .gemm_columns = 8,
+    .gemm = qcnn_gemm_8x8_neon,
+    .dots = qcnn_dots_neon,
+    .depthwise = qcnn_depthwise_neon,
+    .maximum = qcnn_maximum_neon,
+    .accumulate = qcnn_accumulate_neon,
+    .lrn = qcnn_lrn_neon,
+    .activate = qcnn_activate_neon,
+    .lut_sum_columns = qcnn_lut_sum_columns_neon,
+    .lut_sum = qcnn_lut_sum_neon,
+    .bytes_limit = 127,
     .bytes_rows = 4,
     .bytes_columns = 16,
-    .range = qcnn_range_c,
-    .quantize_quads = qcnn_quantize_quads_c,
-    .table_peaks = qcnn_table_peaks_c,
-    .table_bytes = qcnn_table_bytes_c,
+    .range = qcnn_range_neon,
+    .quantize_quads = qcnn_quantize_quads_neon,
+    .table_peaks = qcnn_table_peaks_neondot,
+    .table_bytes = qcnn_table_bytes_neondot,
     .lut_conv_bytes = qcnn_lut_conv_bytes_c,
-    .lut_fc_bytes = qcnn_lut_fc_bytes_c,
-    .lut_sum_words = qcnn_lut_sum_words_c,
-    .quantize_words = qcnn_quantize_words_c,
-    .dequantize = qcnn_dequantize_c,
+    .lut_fc_bytes = qcnn_lut_fc_bytes_neon,
+    .lut_sum_words = qcnn_lut_sum_words_neon,
+    .quantize_words = qcnn_quantize_words_neon,
+    .dequantize = qcnn_dequantize_neon,
     .dequantize_turned = qcnn_dequantize_turned_c,
-    .dense_bytes = qcnn_dense_bytes_4x16_c,
+    .dense_bytes = qcnn_dense_bytes_4x16_neondot,
 };
 #endif
 
@@ -106,6 +135,7 @@ static const struct kernel_tier {
     { &kernels_avx2, QCNN_CPU_AVX2 },
 #elif defined(__aarch64__)
     { &kernels_neon, 0 }, // part of the architecture
+    { &kernels_neondot, QCNN_CPU_DOT },
 #endif
 };
 

@@ -144,7 +144,8 @@ const qcnn_kernels *qcnn_kernels_find(const char *name); // qcnn.h's qcnn_kernel
 
 // ---- instruction sets of this processor (cpu.c) ----
 
-enum { QCNN_CPU_AVX2 = 1 }; // AVX2 and FMA, and an operating system that saves their registers
+enum { QCNN_CPU_DOT = 1 << 8 }; // aarch64: sdot and udot
+enum { QCNN_CPU_AVX2 = 1 };     // AVX2 and FMA, and an operating system that saves their registers
 unsigned qcnn_cpu_flags(void);
 
 // ---- the functions behind the tables ----
@@ -212,5 +213,18 @@ void qcnn_lut_sum_columns_neon(size_t n_outputs, size_t n_taps, const uint8_t *a
                                float *sums, size_t lanes);
 void qcnn_lut_sum_neon(size_t n_outputs, size_t n_subspaces, const uint8_t *assignments, size_t stride, const float *tables,
                        size_t n_codewords, float *sums);
+QCNN_KERNEL(range) qcnn_range_neon;
+QCNN_KERNEL(quantize_quads) qcnn_quantize_quads_neon;
+QCNN_KERNEL(quantize_words) qcnn_quantize_words_neon;
+QCNN_KERNEL(table_peaks) qcnn_table_peaks_neon;
+QCNN_KERNEL(table_bytes) qcnn_table_bytes_neon;
+QCNN_KERNEL(lut_fc_bytes) qcnn_lut_fc_bytes_neon;
+QCNN_KERNEL(lut_sum_words) qcnn_lut_sum_words_neon;
+QCNN_KERNEL(dequantize) qcnn_dequantize_neon;
+QCNN_KERNEL(dense_bytes) qcnn_dense_bytes_2x16_neon;
+// with dot products (*_neondot.c)
+QCNN_KERNEL(table_peaks) qcnn_table_peaks_neondot;
+QCNN_KERNEL(table_bytes) qcnn_table_bytes_neondot;
+QCNN_KERNEL(dense_bytes) qcnn_dense_bytes_4x16_neondot;
 
 #endif

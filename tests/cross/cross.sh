@@ -50,7 +50,10 @@ compile() {
         object=$out/$(basename "$source" .c).o
         objects+=("$object")
         [ -n "$(find "$object" -newer "$source" 2>/dev/null)" ] && [ -z "$(find include src/*/*.h -newer "$object")" ] && continue
-        "$@" "${flags[@]}" -c "$source" -o "$object"
+        case $source in
+        *_neondot.c) "$@" "${flags[@]}" -march=armv8.2-a+dotprod -c "$source" -o "$object" ;;
+        *) "$@" "${flags[@]}" -c "$source" -o "$object" ;;
+        esac
     done
     "$@" "${flags[@]}" "${objects[@]}" tests/kernels/*.c -o "$out/kernels_test$suffix" "${libraries[@]}"
     "$@" "${flags[@]}" "${objects[@]}" tests/cross/engine_run.c -o "$out/engine_run$suffix" "${libraries[@]}"

@@ -30,8 +30,8 @@ const size_t n_kernel_list = sizeof kernel_list / sizeof *kernel_list;
 
 static const char usage[] =
     "usage: kernels_test [--seed N] [--kernel NAME] [--tier NAME] [--no-guards] [--bench | --list]\n"
-    "Checks the kernels of each instruction-set tier against the C tier. --bench times them instead; --list tells which tier\n"
-    "has a function of its own for which kernel (a dash: it uses that of the C tier). --no-guards is for emulators that touch\n"
+    "Checks the kernels of each instruction-set tier against the C tier. --bench times them instead; --list tells which tier's\n"
+    "function each tier has for each kernel. --no-guards is for emulators that touch\n"
     "memory where the processor would not.\n";
 
 // The function pointer of a kernel in a tier, as bytes: only compared.
@@ -40,7 +40,8 @@ static bool same_function(const kernel_entry *entry, const qcnn_kernels *a, cons
     return memcmp((const char *)a + entry->offset, (const char *)b + entry->offset, sizeof(void (*)(void))) == 0;
 }
 
-static void list(const qcnn_kernels *c)
+// A row a kernel; in the column of a tier stands the first tier that has its function.
+static void list(void)
 {
     printf("| kernel |");
     for (int t = 0; qcnn_kernels_name(t); t++)
@@ -50,7 +51,10 @@ static void list(const qcnn_kernels *c)
         printf("| %s |", kernel_list[i].name);
         for (int t = 0; qcnn_kernels_name(t); t++) {
             const qcnn_kernels *tier = qcnn_kernels_find(qcnn_kernels_name(t));
-            printf(" %s |", tier == c || !same_function(&kernel_list[i], c, tier) ? "yes" : "-");
+            int first = 0;
+            while (!same_function(&kernel_list[i], tier, qcnn_kernels_find(qcnn_kernels_name(first))))
+                first++;
+            printf(" %s |", qcnn_kernels_name(first));
         }
         printf("\n");
     }
@@ -82,7 +86,7 @@ int main(int argc, char **argv)
     }
     const qcnn_kernels *c = qcnn_kernels_find("c");
     if (only_list) {
-        list(c);
+        list();
         return 0;
     }
     check_start();

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// From floats to integers and back, and dense products in bytes, for any 64-bit ARM processor (dense_bytes_neondot.c has the
+// products for those with dot-product instructions).
+
+#include <arm_neon.h>
+#include <string.h>
+
+#include "kernels/kernels.h"
+
+// ---- to integers ----------------------------------------------------------------------------------------------------
+
+void qcnn_range_neon(const float *x, size_t n, float *low, float *high)
+{
+    size_t j = 0;
+    if (n >= 4) {
+        float32x4_t lows = vdupq_n_f32(*low), highs = vdupq_n_f32(*high);
+        for (; j + 4 <= n; j += 4) {
+            const float32x4_t v = vld1q_f32(x + j);
+            lows = vminnmq_f32(lows, v); // of a number and a NaN: the number
+            highs = vmaxnmq_f32(highs, v);
+        }
+        *low = vminnmvq_f32(lows);
+        *high = vmaxnmvq_f32(highs);
+    }
+    qcnn_range_c(x + j, n - j, low, high);
+}
+
+// Four numbers times scale, held to low..high (NaN: low), rounded to the nearest even.
+static inline int32x4_t round_held(const float *x, float scale, float low, float high)
+{
+    const float32x4_t v = vmaxnmq_f32(vmulq_n_f32(vld1q_f32(x), scale), vdupq_n_f32(low));
+    return vcvtnq_s32_f32(vminnmq_f32(v, vdupq_n_f32(high)));
+}
+
+void qcnn_quantize_quads_neon(size_t n, const float *x, size_t channel_stride, int n_channels, float scale, int zero, int limit,
+                              uint8_t *quads)
+{
+    const float low = (float)-zero, high = (float)(limit - zero);
+    size_t j = 0;
+    for (; j + 4 <= n; j += 4) {
+        uint32x4_t pixels = vdupq_n_u32((uint32_t)zero * 0x01010101u);
+        const int32x4_t zeros = vdupq_n_s32(zero);
+#define CHANNEL(i)                                                                                                                         \
+    if ((i) < n_channels) {                                                                                                                \
+        const int32x4_t bytes = vaddq_s32(round_held(x + (size_t)(i)*channel_stride + j, scale, low, high), zeros);                        \
+        pixels = vbslq_u32(vdupq_n_u32(0xFFu << 8 * (i)), vshlq_n_u32(vreinterpretq_u32_s32(bytes), 8 * (i)), pixels);                     \
+    }
+        CHANNEL(0)
+        CHANNEL(1)
+        CHANNEL(2)
+        CHANNEL(3)
+#undef CHANNEL
+        vst1q_u8(quads + 4 * j, vreinterpretq_u8_u32(pixels));
+    }
+    qcnn_quantize_quads_c(n - j, x + j, channel_stride, n_channels, scale, zero, limit, quads + 4 * j);
+}
+
+void qcnn_quantize_words_neon(size_t n, const float *x, float scale, int limit, int16_t *words)
+{
+    size_t j = 0;
+    for (; j + 4 <= n; j += 4)
+        vst1_s16(words + j, vmovn_s32(round_held(x + j, scale, (float)-limit, (float)limit)));
+    qcnn_quantize_words_c(n - j, x + j, scale, limit, words + j);
+}
+
+// ---- to floats ------------------------------------------------------------------------------------------------------
+
+static inline float32x4_t to_floats(int32x4_t sums, float scale, float start, float low)
+{
+    const float32x4_t v = vaddq_f32(vmulq_n_f32(vcvtq_f32_s32(sums), scale), vdupq_n_f32(start)); // two roundings, as in C
+    const float32x4_t bound = vdupq_n_f32(low);
+    return vbslq_f32(vcgtq_f32(v, bound), v, bound);
+}
+
+void qcnn_dequantize_neon(size_t n, const int32_t *sums, float scale, float start, float low, float *y)
+{
+    size_t j = 0;
+    for (; j + 4 <= n; j += 4)
+        vst1q_f32(y + j, to_floats(vld1q_s32(sums + j), scale, start, low));
+    qcnn_dequantize_c(n - j, sums + j, scale, start, low, y + j);
+}
+
+// ---- products: 2 rows x 16 columns ----------------------------------------------------------------------------------
+
+enum { DENSE_ROWS = 2, DENSE_COLUMNS = 16 };
+
+static inline int8x16_t quad_of(const int8_t *weights)
+{
+    int32_t quad;
+    memcpy(&quad, weights, 4);
+    return vreinterpretq_s8_s32(vdupq_n_s32(quad));
+}
+
+// Bytes to 127 are signed bytes. A product is below 2^14: two of them fit 16 bits, so steps go in pairs; then they are widened.
+void qcnn_dense_bytes_2x16_neon(size_t n_rows, size_t n_columns, size_t n_steps, const int8_t *weights, const uint8_t *x,
+                                const uint32_t *offsets, const float *scales, const float *starts, float low, float *y, size_t y_stride)
+{
+    int32x4_t halves[DENSE_ROWS][8]; // two columns each, each in two halves
+    for (int r = 0; r < DENSE_ROWS; r++)
+        for (int v = 0; v < 8; v++)
+            halves[r][v] = vdupq_n_s32(0);
+    size_t s = 0;
+    for (; s + 2 <= n_steps; s += 2, weights += 2 * DENSE_ROWS * 4) {
+        const int8_t *first = (const int8_t *)x + offsets[s], *second = (const int8_t *)x + offsets[s + 1];
+        int8x16_t w[2][DENSE_ROWS];
+        for (int r = 0; r < DENSE_ROWS; r++) {
+            w[0][r] = quad_of(weights + 4 * r);
+            w[1][r] = quad_of(weights + 4 * (DENSE_ROWS + r));
+        }
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; v++) {
+            const int8x16_t a = vld1q_s8(first + 16 * v), b = vld1q_s8(second + 16 * v);
+#pragma GCC unroll 2
+            for (int r = 0; r < DENSE_ROWS; r++) {
+                const int16x8_t left = vmlal_s8(vmull_s8(vget_low_s8(a), vget_low_s8(w[0][r])), vget_low_s8(b), vget_low_s8(w[1][r]));
+                const int16x8_t right = vmlal_high_s8(vmull_high_s8(a, w[0][r]), b, w[1][r]);
+                halves[r][2 * v] = vpadalq_s16(halves[r][2 * v], left);
+                halves[r][2 * v + 1] = vpadalq_s16(halves[r][2 * v + 1], right);
+            }
+        }
+    }
+    if (s < n_steps)
+        for (int v = 0; v < 4; v++) {
+            const int8x16_t a = vld1q_s8((const int8_t *)x + offsets[s] + 16 * v);
+            for (int r = 0; r < DENSE_ROWS; r++) {
+                const int8x16_t w = quad_of(weights + 4 * r);
+                halves[r][2 * v] = vpadalq_s16(halves[r][2 * v], vmull_s8(vget_low_s8(a), vget_low_s8(w)));
+                halves[r][2 * v + 1] = vpadalq_s16(halves[r][2 * v + 1], vmull_high_s8(a, w));
+            }
+        }
+    for (size_t r = 0; r < n_rows; r++) {
+        float row[DENSE_COLUMNS];
+        for (int v = 0; v < 4; v++)
+            vst1q_f32(row + 4 * v, to_floats(vpaddq_s32(halves[r][2 * v], halves[r][2 * v + 1]), scales[r], starts[r], low));
+        memcpy(y + r * y_stride, row, n_columns * sizeof *row);
+    }
+}
