@@ -126,6 +126,37 @@ static const qcnn_kernels kernels_neondot = {
 };
 #endif
 
+#if defined(__wasm_simd128__)
+static const qcnn_kernels kernels_wasm = {
+    .name = "wasm",
+    .gemm_rows = 4,
+    .gemm_columns = 8,
+    .gemm = qcnn_gemm_4x8_c,
+    .dots = qcnn_dots_c,
+    .depthwise = qcnn_depthwise_c,
+    .maximum = qcnn_maximum_c,
+    .accumulate = qcnn_accumulate_c,
+    .lrn = qcnn_lrn_c,
+    .activate = qcnn_activate_c,
+    .lut_sum_columns = qcnn_lut_sum_columns_c,
+    .lut_sum = qcnn_lut_sum_c,
+    .bytes_limit = 255,
+    .bytes_rows = 2,
+    .bytes_columns = 16,
+    .range = qcnn_range_wasm,
+    .quantize_quads = qcnn_quantize_quads_wasm,
+    .table_peaks = qcnn_table_peaks_wasm,
+    .table_bytes = qcnn_table_bytes_wasm,
+    .lut_conv_bytes = qcnn_lut_conv_bytes_c,
+    .lut_fc_bytes = qcnn_lut_fc_bytes_wasm,
+    .lut_sum_words = qcnn_lut_sum_words_wasm,
+    .quantize_words = qcnn_quantize_words_wasm,
+    .dequantize = qcnn_dequantize_wasm,
+    .dequantize_turned = qcnn_dequantize_turned_c,
+    .dense_bytes = qcnn_dense_bytes_2x16_wasm,
+};
+#endif
+
 static const struct kernel_tier {
     const qcnn_kernels *kernels;
     unsigned needs; // QCNN_CPU_* flags
@@ -136,6 +167,8 @@ static const struct kernel_tier {
 #elif defined(__aarch64__)
     { &kernels_neon, 0 }, // part of the architecture
     { &kernels_neondot, QCNN_CPU_DOT },
+#elif defined(__wasm_simd128__)
+    { &kernels_wasm, 0 }, // a module with SIMD runs nowhere else
 #endif
 };
 

@@ -227,4 +227,16 @@ QCNN_KERNEL(table_peaks) qcnn_table_peaks_neondot;
 QCNN_KERNEL(table_bytes) qcnn_table_bytes_neondot;
 QCNN_KERNEL(dense_bytes) qcnn_dense_bytes_4x16_neondot;
 
+// ---- WebAssembly SIMD (*_wasm.c) ----
+
+QCNN_KERNEL(range) qcnn_range_wasm;
+QCNN_KERNEL(quantize_quads) qcnn_quantize_quads_wasm;
+QCNN_KERNEL(quantize_words) qcnn_quantize_words_wasm;
+QCNN_KERNEL(table_peaks) qcnn_table_peaks_wasm;
+QCNN_KERNEL(table_bytes) qcnn_table_bytes_wasm;
+QCNN_KERNEL(lut_fc_bytes) qcnn_lut_fc_bytes_wasm;
+QCNN_KERNEL(lut_sum_words) qcnn_lut_sum_words_wasm;
+QCNN_KERNEL(dequantize) qcnn_dequantize_wasm;
+QCNN_KERNEL(dense_bytes) qcnn_dense_bytes_2x16_wasm;
+
 #endif
