@@ -64,6 +64,94 @@ static const qcnn_kernels kernels_avx2 = {
     .dequantize_turned = qcnn_dequantize_turned_c,
     .dense_bytes = qcnn_dense_bytes_4x16_c,
 };
+
+static const qcnn_kernels kernels_avx512 = {
+    .name = "avx512",
+    .gemm_rows = 6,
+    .gemm_columns = 16,
+    .gemm = qcnn_gemm_6x16_avx2,
+    .dots = qcnn_dots_avx2,
+    .depthwise = qcnn_depthwise_avx2,
+    .maximum = qcnn_maximum_avx2,
+    .accumulate = qcnn_accumulate_avx2,
+    .lrn = qcnn_lrn_avx2,
+    .activate = qcnn_activate_avx2,
+    .lut_sum_columns = qcnn_lut_sum_columns_avx2,
+    .lut_sum = qcnn_lut_sum_avx2,
+    .bytes_limit = 127,
+    .bytes_rows = 4,
+    .bytes_columns = 16,
+    .range = qcnn_range_avx512,
+    .quantize_quads = qcnn_quantize_quads_avx512,
+    .table_peaks = qcnn_table_peaks_c,
+    .table_bytes = qcnn_table_bytes_c,
+    .lut_conv_bytes = qcnn_lut_conv_bytes_c,
+    .lut_fc_bytes = qcnn_lut_fc_bytes_c,
+    .lut_sum_words = qcnn_lut_sum_words_avx512,
+    .quantize_words = qcnn_quantize_words_avx512,
+    .dequantize = qcnn_dequantize_avx512,
+    .dequantize_turned = qcnn_dequantize_turned_avx512,
+    .dense_bytes = qcnn_dense_bytes_4x16_c,
+};
+
+static const qcnn_kernels kernels_avx512vnni = {
+    .name = "avx512vnni",
+    .gemm_rows = 6,
+    .gemm_columns = 16,
+    .gemm = qcnn_gemm_6x16_avx2,
+    .dots = qcnn_dots_avx2,
+    .depthwise = qcnn_depthwise_avx2,
+    .maximum = qcnn_maximum_avx2,
+    .accumulate = qcnn_accumulate_avx2,
+    .lrn = qcnn_lrn_avx2,
+    .activate = qcnn_activate_avx2,
+    .lut_sum_columns = qcnn_lut_sum_columns_avx2,
+    .lut_sum = qcnn_lut_sum_avx2,
+    .bytes_limit = 255,
+    .bytes_rows = 8,
+    .bytes_columns = 48,
+    .range = qcnn_range_avx512,
+    .quantize_quads = qcnn_quantize_quads_avx512,
+    .table_peaks = qcnn_table_peaks_c,
+    .table_bytes = qcnn_table_bytes_c,
+    .lut_conv_bytes = qcnn_lut_conv_bytes_c,
+    .lut_fc_bytes = qcnn_lut_fc_bytes_c,
+    .lut_sum_words = qcnn_lut_sum_words_avx512,
+    .quantize_words = qcnn_quantize_words_avx512,
+    .dequantize = qcnn_dequantize_avx512,
+    .dequantize_turned = qcnn_dequantize_turned_avx512,
+    .dense_bytes = qcnn_dense_bytes_8x48_avx512vnni,
+};
+
+static const qcnn_kernels kernels_avx512vbmi = {
+    .name = "avx512vbmi",
+    .gemm_rows = 6,
+    .gemm_columns = 16,
+    .gemm = qcnn_gemm_6x16_avx2,
+    .dots = qcnn_dots_avx2,
+    .depthwise = qcnn_depthwise_avx2,
+    .maximum = qcnn_maximum_avx2,
+    .accumulate = qcnn_accumulate_avx2,
+    .lrn = qcnn_lrn_avx2,
+    .activate = qcnn_activate_avx2,
+    .lut_sum_columns = qcnn_lut_sum_columns_avx2,
+    .lut_sum = qcnn_lut_sum_avx2,
+    .bytes_limit = 255,
+    .bytes_rows = 8,
+    .bytes_columns = 48,
+    .range = qcnn_range_avx512,
+    .quantize_quads = qcnn_quantize_quads_avx512,
+    .table_peaks = qcnn_table_peaks_avx512vbmi,
+    .table_bytes = qcnn_table_bytes_avx512vbmi,
+    .lut_conv_bytes = qcnn_lut_conv_bytes_avx512vbmi,
+    .lut_fc_bytes = qcnn_lut_fc_bytes_avx512vbmi,
+    .lut_sum_words = qcnn_lut_sum_words_avx512,
+    .quantize_words = qcnn_quantize_words_avx512,
+    .dequantize = qcnn_dequantize_avx512,
+    .dequantize_turned = qcnn_dequantize_turned_avx512,
+    .dense_bytes = qcnn_dense_bytes_8x48_avx512vnni,
+    .conv_byte_tables = true,
+};
 #endif
 
 #if defined(__aarch64__)
@@ -164,6 +252,9 @@ static const struct kernel_tier {
     { &kernels_c, 0 },
 #if defined(__x86_64__)
     { &kernels_avx2, QCNN_CPU_AVX2 },
+    { &kernels_avx512, QCNN_CPU_AVX512 },                                                 // Skylake's
+    { &kernels_avx512vnni, QCNN_CPU_AVX512 | QCNN_CPU_AVX512VNNI },                       // Cascade Lake's
+    { &kernels_avx512vbmi, QCNN_CPU_AVX512 | QCNN_CPU_AVX512VNNI | QCNN_CPU_AVX512VBMI }, // Ice Lake's and Zen 4's
 #elif defined(__aarch64__)
     { &kernels_neon, 0 }, // part of the architecture
     { &kernels_neondot, QCNN_CPU_DOT },

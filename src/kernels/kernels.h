@@ -144,8 +144,14 @@ const qcnn_kernels *qcnn_kernels_find(const char *name); // qcnn.h's qcnn_kernel
 
 // ---- instruction sets of this processor (cpu.c) ----
 
-enum { QCNN_CPU_DOT = 1 << 8 }; // aarch64: sdot and udot
-enum { QCNN_CPU_AVX2 = 1 };     // AVX2 and FMA, and an operating system that saves their registers
+// Each with an operating system that saves the registers.
+enum {
+    QCNN_CPU_AVX2 = 1,       // and FMA
+    QCNN_CPU_AVX512 = 2,     // F, BW, DQ and VL
+    QCNN_CPU_AVX512VNNI = 4, // VNNI
+    QCNN_CPU_AVX512VBMI = 8, // VBMI
+    QCNN_CPU_DOT = 1 << 8,   // aarch64: sdot and udot
+};
 unsigned qcnn_cpu_flags(void);
 
 // ---- the functions behind the tables ----
@@ -184,17 +190,17 @@ void qcnn_lut_sum_avx2(size_t n_outputs, size_t n_subspaces, const uint8_t *assi
 // The type of a kernel, for declaring the functions that implement it.
 #define QCNN_KERNEL(field) __typeof__(*((qcnn_kernels *)0)->field)
 
-QCNN_KERNEL(range) qcnn_range_c;
-QCNN_KERNEL(quantize_quads) qcnn_quantize_quads_c;
-QCNN_KERNEL(table_peaks) qcnn_table_peaks_c;
-QCNN_KERNEL(table_bytes) qcnn_table_bytes_c;
-QCNN_KERNEL(lut_conv_bytes) qcnn_lut_conv_bytes_c;
-QCNN_KERNEL(lut_fc_bytes) qcnn_lut_fc_bytes_c;
-QCNN_KERNEL(lut_sum_words) qcnn_lut_sum_words_c;
-QCNN_KERNEL(quantize_words) qcnn_quantize_words_c;
-QCNN_KERNEL(dequantize) qcnn_dequantize_c;
-QCNN_KERNEL(dequantize_turned) qcnn_dequantize_turned_c;
-QCNN_KERNEL(dense_bytes) qcnn_dense_bytes_4x16_c;
+QCNN_KERNEL(range) qcnn_range_c, qcnn_range_avx512;
+QCNN_KERNEL(quantize_quads) qcnn_quantize_quads_c, qcnn_quantize_quads_avx512;
+QCNN_KERNEL(table_peaks) qcnn_table_peaks_c, qcnn_table_peaks_avx512vbmi;
+QCNN_KERNEL(table_bytes) qcnn_table_bytes_c, qcnn_table_bytes_avx512vbmi;
+QCNN_KERNEL(lut_conv_bytes) qcnn_lut_conv_bytes_c, qcnn_lut_conv_bytes_avx512vbmi;
+QCNN_KERNEL(lut_fc_bytes) qcnn_lut_fc_bytes_c, qcnn_lut_fc_bytes_avx512vbmi;
+QCNN_KERNEL(lut_sum_words) qcnn_lut_sum_words_c, qcnn_lut_sum_words_avx512;
+QCNN_KERNEL(quantize_words) qcnn_quantize_words_c, qcnn_quantize_words_avx512;
+QCNN_KERNEL(dequantize) qcnn_dequantize_c, qcnn_dequantize_avx512;
+QCNN_KERNEL(dequantize_turned) qcnn_dequantize_turned_c, qcnn_dequantize_turned_avx512;
+QCNN_KERNEL(dense_bytes) qcnn_dense_bytes_4x16_c, qcnn_dense_bytes_8x48_avx512vnni;
 
 // ---- 64-bit ARM (*_neon.c) ----
 

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Dense products in bytes with VNNI: a tile of 8 rows x 48 columns, 24 accumulators, their activations in three registers and
+// each quad of weights broadcast from memory.
+
+#include <immintrin.h>
+
+#include "kernels/kernels.h"
+
+enum { ROWS = 8 };
+
+// ROWS x 16 * `vectors`, a constant at every call; all rows are computed, n_rows stored.
+static inline __attribute__((always_inline)) void tile(int vectors, size_t n_rows, __mmask16 last, size_t n_steps, const int8_t *weights,
+                                                       const uint8_t *x, const uint32_t *offsets, const float *scales, const float *starts,
+                                                       float low, float *y, size_t y_stride)
+{
+    __m512i sums[ROWS][3];
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 3
+        for (int v = 0; v < vectors; v++)
+            sums[r][v] = _mm512_setzero_si512();
+    for (size_t s = 0; s < n_steps; s++, weights += ROWS * 4) {
+        const uint8_t *quads = x + offsets[s];
+        __m512i values[3];
+#pragma GCC unroll 3
+        for (int v = 0; v < vectors; v++)
+            values[v] = _mm512_loadu_si512(quads + 64 * v);
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; r++) {
+            int32_t quad;
+            __builtin_memcpy(&quad, weights + 4 * r, sizeof quad);
+            const __m512i weight = _mm512_set1_epi32(quad);
+#pragma GCC unroll 3
+            for (int v = 0; v < vectors; v++)
+                sums[r][v] = _mm512_dpbusd_epi32(sums[r][v], values[v], weight);
+        }
+    }
+    const __m512 bound = _mm512_set1_ps(low);
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; r++) {
+        if ((size_t)r >= n_rows)
+            break;
+        const __m512 scale = _mm512_set1_ps(scales[r]), start = _mm512_set1_ps(starts[r]);
+#pragma GCC unroll 3
+        for (int v = 0; v < vectors; v++) {
+            const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[r][v]), scale);
+            _mm512_mask_storeu_ps(y + (size_t)r * y_stride + 16 * v, v == vectors - 1 ? last : 0xFFFF,
+                                  _mm512_max_ps(_mm512_add_ps(product, start), bound));
+        }
+    }
+}
+
+void qcnn_dense_bytes_8x48_avx512vnni(size_t n_rows, size_t n_columns, size_t n_steps, const int8_t *weights, const uint8_t *x,
+                                      const uint32_t *offsets, const float *scales, const float *starts, float low, float *y,
+                                      size_t y_stride)
+{
+    const size_t vectors = (n_columns + 15) / 16;
+    const __mmask16 last = (__mmask16)(0xFFFF >> (16 * vectors - n_columns));
+    switch (vectors) {
+    case 1: tile(1, n_rows, last, n_steps, weights, x, offsets, scales, starts, low, y, y_stride); break;
+    case 2: tile(2, n_rows, last, n_steps, weights, x, offsets, scales, starts, low, y, y_stride); break;
+    default: tile(3, n_rows, last, n_steps, weights, x, offsets, scales, starts, low, y, y_stride);
+    }
+}

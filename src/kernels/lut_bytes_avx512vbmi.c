@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+// Byte tables with AVX-512 VBMI and VNNI. A table of 64 entries is one register, and vpermb looks up 64 outputs at once;
+// vpermi2b does so in a table of 128 entries, two of them and a blend in 256.
+
+#include <immintrin.h>
+
+#include "kernels/kernels.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+// ---- building -------------------------------------------------------------------------------------------------------
+
+// The accumulators of 16 entries of one position.
+INLINE __m512i accumulate(int n_quads, const uint8_t *x, size_t x_stride, const int8_t *codewords, size_t width, __m512i sum)
+{
+    for (int q = 0; q < n_quads; q++) {
+        int32_t quad;
+        __builtin_memcpy(&quad, x + (size_t)q * x_stride, sizeof quad);
+        sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi32(quad), _mm512_loadu_si512(codewords + (size_t)q * width * 4));
+    }
+    return sum;
+}
+
+// What the accumulators start with: minus `zero` times the sum of each codeword.
+INLINE __m512i start_of(const int32_t *codeword_sums, int zero)
+{
+    if (zero == 0)
+        return _mm512_setzero_si512();
+    return _mm512_mullo_epi32(_mm512_set1_epi32(-zero), _mm512_loadu_si512(codeword_sums));
+}
+
+INLINE __m512i peaks_of(size_t n_positions, int n_quads, const uint8_t *x, size_t x_stride, const int8_t *codewords,
+                        const int32_t *codeword_sums, int zero, size_t width, __m512i peak)
+{
+    for (size_t k = 0; k < width; k += 16) {
+        const __m512i start = start_of(codeword_sums + k, zero);
+        for (size_t p = 0; p < n_positions; p++)
+            peak = _mm512_max_epi32(peak, _mm512_abs_epi32(accumulate(n_quads, x + 4 * p, x_stride, codewords + 4 * k, width, start)));
+    }
+    return peak;
+}
+
+void qcnn_table_peaks_avx512vbmi(size_t n_positions, size_t n_subspaces, const uint32_t *rows, int n_quads, const uint8_t *x,
+                                 size_t x_stride, const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width,
+                                 int32_t *peaks)
+{
+    for (size_t r = 0; r < n_subspaces; r++) {
+        const size_t m = rows ? rows[r] : r, first = m * (size_t)n_quads;
+        const uint8_t *values = x + first * x_stride;
+        const int8_t *words = codewords + first * width * 4;
+        const int32_t *sums = codeword_sums + m * width;
+        __m512i peak = _mm512_set1_epi32(peaks[r]);
+        switch (n_quads) {
+        case 1: peak = peaks_of(n_positions, 1, values, x_stride, words, sums, zero, width, peak); break;
+        case 2: peak = peaks_of(n_positions, 2, values, x_stride, words, sums, zero, width, peak); break;
+        default: peak = peaks_of(n_positions, n_quads, values, x_stride, words, sums, zero, width, peak);
+        }
+        peaks[r] = _mm512_reduce_max_epi32(peak);
+    }
+}
+
+// 64 entries: packing works within 128-bit lanes and leaves dword v of lane i where dword i of lane v belongs.
+INLINE __m512i entries_of_64(int n_quads, const uint8_t *x, size_t x_stride, const int8_t *codewords, size_t width, const __m512i start[4],
+                             __m128i shift, __m512i factor)
+{
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    __m512i a[4];
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++)
+        a[v] = _mm512_sra_epi32(accumulate(n_quads, x, x_stride, codewords + 64 * v, width, start[v]), shift);
+    const __m512i low = _mm512_mulhrs_epi16(_mm512_packs_epi32(a[0], a[1]), factor);
+    const __m512i high = _mm512_mulhrs_epi16(_mm512_packs_epi32(a[2], a[3]), factor);
+    const __m512i bytes = _mm512_xor_si512(_mm512_packs_epi16(low, high), _mm512_set1_epi8((char)0x80)); // + 128
+    return _mm512_permutexvar_epi32(order, bytes);
+}
+
+INLINE void tables_of(size_t n_positions, int n_quads, const uint8_t *x, size_t x_stride, const int8_t *codewords,
+                      const int32_t *codeword_sums, int zero, size_t width, __m128i shift, int16_t factor, uint8_t *tables)
+{
+    const __m512i factors = _mm512_set1_epi16(factor);
+    size_t k = 0;
+    for (; k + 64 <= width; k += 64) {
+        __m512i start[4];
+#pragma GCC unroll 4
+        for (size_t v = 0; v < 4; v++)
+            start[v] = start_of(codeword_sums + k + 16 * v, zero);
+        for (size_t p = 0; p < n_positions; p++)
+            _mm512_storeu_si512(tables + p * width + k,
+                                entries_of_64(n_quads, x + 4 * p, x_stride, codewords + 4 * k, width, start, shift, factors));
+    }
+    for (; k < width; k += 16) {
+        const __m512i start = start_of(codeword_sums + k, zero);
+        for (size_t p = 0; p < n_positions; p++) {
+            const __m512i a = _mm512_sra_epi32(accumulate(n_quads, x + 4 * p, x_stride, codewords + 4 * k, width, start), shift);
+            const __m256i scaled = _mm256_mulhrs_epi16(_mm512_cvtsepi32_epi16(a), _mm512_castsi512_si256(factors));
+            const __m128i bytes = _mm_xor_si128(_mm256_cvtsepi16_epi8(scaled), _mm_set1_epi8((char)0x80));
+            _mm_storeu_si128((__m128i *)(void *)(tables + p * width + k), bytes);
+        }
+    }
+}
+
+void qcnn_table_bytes_avx512vbmi(size_t n_positions, size_t n_subspaces, const uint32_t *rows, int n_quads, const uint8_t *x,
+                                 size_t x_stride, const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width, int shift,
+                                 const int16_t *factors, uint8_t *tables)
+{
+    const __m128i shifts = _mm_cvtsi32_si128(shift);
+    for (size_t r = 0; r < n_subspaces; r++, tables += n_positions * width) {
+        const size_t m = rows ? rows[r] : r, first = m * (size_t)n_quads;
+        const uint8_t *values = x + first * x_stride;
+        const int8_t *words = codewords + first * width * 4;
+        const int32_t *sums = codeword_sums + m * width;
+        switch (n_quads) {
+        case 1: tables_of(n_positions, 1, values, x_stride, words, sums, zero, width, shifts, factors[r], tables); break;
+        case 2: tables_of(n_positions, 2, values, x_stride, words, sums, zero, width, shifts, factors[r], tables); break;
+        default: tables_of(n_positions, n_quads, values, x_stride, words, sums, zero, width, shifts, factors[r], tables);
+        }
+    }
+}
+
+// ---- looking up -----------------------------------------------------------------------------------------------------
+
+// A table of 64 * registers bytes.
+typedef struct byte_table {
+    __m512i part[4];
+} byte_table;
+
+INLINE byte_table load_table(const uint8_t *table, int registers)
+{
+    byte_table t;
+#pragma GCC unroll 4
+    for (int i = 0; i < registers; i++)
+        t.part[i] = _mm512_loadu_si512(table + 64 * i);
+    return t;
+}
+
+INLINE __m512i look_up(const byte_table *t, int registers, __m512i codes)
+{
+    if (registers == 1)
+        return _mm512_permutexvar_epi8(codes, t->part[0]);
+    const __m512i low = _mm512_permutex2var_epi8(t->part[0], codes, t->part[1]);
+    if (registers == 2)
+        return low;
+    return _mm512_mask_blend_epi8(_mm512_movepi8_mask(codes), low, _mm512_permutex2var_epi8(t->part[2], codes, t->part[3]));
+}
+
+// Adds sums of 16 bits, those of even and of odd outputs, to 64 numbers of 32; `n` of them are there.
+INLINE void add_sums(int32_t *sums, __m512i even, __m512i odd, size_t n)
+{
+    const __m512i low = _mm512_unpacklo_epi16(even, odd), high = _mm512_unpackhi_epi16(even, odd); // lane i: 16 i + 0..7 | + 8..15
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        const size_t left = n > 16 * (size_t)i ? n - 16 * (size_t)i : 0;
+        const __mmask16 mask = left >= 16 ? 0xFFFF : (__mmask16)((1U << left) - 1);
+        const __m256i words = _mm256_set_m128i(_mm512_extracti32x4_epi32(high, i), _mm512_extracti32x4_epi32(low, i));
+        const __m512i old = _mm512_maskz_loadu_epi32(mask, sums + 16 * i);
+        _mm512_mask_storeu_epi32(sums + 16 * i, mask, _mm512_add_epi32(old, _mm512_cvtepu16_epi32(words)));
+    }
+}
+
+// `blocks` x 64 outputs of one position, the last block cut by `mask` and `n_last`. Words hold an even output's entry below
+// an odd one's: their sum, modulo 2^16, less 256 times the odd ones' sum is the even ones'.
+INLINE void sum_blocks(int blocks, int registers, size_t n_steps, const qcnn_lut_step *steps, const uint8_t *tables, const uint8_t *codes,
+                       __mmask64 mask, size_t n_last, int32_t *sums)
+{
+    __m512i all[6], odd[6];
+#pragma GCC unroll 6
+    for (int j = 0; j < blocks; j++)
+        all[j] = odd[j] = _mm512_setzero_si512();
+    for (size_t s = 0; s < n_steps; s++) {
+        const byte_table table = load_table(tables + steps[s].table, registers);
+        const uint8_t *row = codes + steps[s].code;
+#pragma GCC unroll 6
+        for (int j = 0; j < blocks; j++) {
+            const __m512i code = j == blocks - 1 ? _mm512_maskz_loadu_epi8(mask, row + 64 * j) : _mm512_loadu_si512(row + 64 * j);
+            const __m512i entries = look_up(&table, registers, code);
+            all[j] = _mm512_add_epi16(all[j], entries);
+            odd[j] = _mm512_add_epi16(odd[j], _mm512_srli_epi16(entries, 8));
+        }
+    }
+#pragma GCC unroll 6
+    for (int j = 0; j < blocks; j++)
+        add_sums(sums + 64 * j, _mm512_sub_epi16(all[j], _mm512_slli_epi16(odd[j], 8)), odd[j], j == blocks - 1 ? n_last : 64);
+}
+
+// All positions of up to six blocks of outputs: their codes stay in the first-level cache.
+INLINE void sum_positions(int registers, int blocks, size_t n_last, size_t n_positions, size_t n_steps, const qcnn_lut_step *steps,
+                          const uint8_t *tables, size_t position_stride, const uint8_t *codes, int32_t *sums, size_t sum_stride)
+{
+    const __mmask64 mask = n_last == 64 ? ~(__mmask64)0 : ((__mmask64)1 << n_last) - 1;
+    for (size_t p = 0; p < n_positions; p++, tables += position_stride, sums += sum_stride)
+        switch (blocks) {
+        case 1: sum_blocks(1, registers, n_steps, steps, tables, codes, mask, n_last, sums); break;
+        case 2: sum_blocks(2, registers, n_steps, steps, tables, codes, mask, n_last, sums); break;
+        case 3: sum_blocks(3, registers, n_steps, steps, tables, codes, mask, n_last, sums); break;
+        case 4: sum_blocks(4, registers, n_steps, steps, tables, codes, mask, n_last, sums); break;
+        case 5: sum_blocks(5, registers, n_steps, steps, tables, codes, mask, n_last, sums); break;
+        default: sum_blocks(6, registers, n_steps, steps, tables, codes, mask, n_last, sums);
+        }
+}
+
+void qcnn_lut_conv_bytes_avx512vbmi(size_t n_outputs, size_t n_positions, size_t n_steps, const qcnn_lut_step *steps, const uint8_t *tables,
+                                    size_t position_stride, size_t width, const uint8_t *codes, int32_t *sums, size_t sum_stride)
+{
+    size_t left = (n_outputs + 63) / 64;
+    while (left > 0) {
+        const size_t blocks = left <= 6 ? left : left < 12 ? (left + 1) / 2 : 6; // few blocks a pass load tables too often
+        const size_t n = n_outputs < 64 * blocks ? n_outputs : 64 * blocks, n_last = n - 64 * (blocks - 1);
+        if (width == 64)
+            sum_positions(1, (int)blocks, n_last, n_positions, n_steps, steps, tables, position_stride, codes, sums, sum_stride);
+        else if (width == 128)
+            sum_positions(2, (int)blocks, n_last, n_positions, n_steps, steps, tables, position_stride, codes, sums, sum_stride);
+        else
+            sum_positions(4, (int)blocks, n_last, n_positions, n_steps, steps, tables, position_stride, codes, sums, sum_stride);
+        left -= blocks;
+        n_outputs -= n;
+        codes += n;
+        sums += n;
+    }
+}
+
+// ---- one position, thousands of subspaces ---------------------------------------------------------------------------
+
+enum { FC_ROWS = 8 }; // rows of codes that are read side by side: streams that a prefetcher follows
+
+// Four rows of 64 entries become words, then dwords, in which vpdpbusd adds an output's four.
+INLINE void add_rows(const __m512i v[4], __m512i sums[4])
+{
+    const __m512i ones = _mm512_set1_epi8(1);
+    const __m512i low01 = _mm512_unpacklo_epi8(v[0], v[1]), high01 = _mm512_unpackhi_epi8(v[0], v[1]);
+    const __m512i low23 = _mm512_unpacklo_epi8(v[2], v[3]), high23 = _mm512_unpackhi_epi8(v[2], v[3]);
+    sums[0] = _mm512_dpbusd_epi32(sums[0], _mm512_unpacklo_epi16(low01, low23), ones); // lane i: outputs 16 i + 0..3
+    sums[1] = _mm512_dpbusd_epi32(sums[1], _mm512_unpackhi_epi16(low01, low23), ones);
+    sums[2] = _mm512_dpbusd_epi32(sums[2], _mm512_unpacklo_epi16(high01, high23), ones);
+    sums[3] = _mm512_dpbusd_epi32(sums[3], _mm512_unpackhi_epi16(high01, high23), ones);
+}
+
+// Lane i of vector v changes places with lane v of vector i: between the order of add_rows and that of the outputs.
+INLINE void turn_lanes(__m512i v[4])
+{
+    const __m512i a = _mm512_shuffle_i32x4(v[0], v[1], 0x44), b = _mm512_shuffle_i32x4(v[0], v[1], 0xEE); // 00 01 10 11 | 02 03 12 13
+    const __m512i c = _mm512_shuffle_i32x4(v[2], v[3], 0x44), d = _mm512_shuffle_i32x4(v[2], v[3], 0xEE);
+    v[0] = _mm512_shuffle_i32x4(a, c, 0x88); // 00 10 20 30
+    v[1] = _mm512_shuffle_i32x4(a, c, 0xDD);
+    v[2] = _mm512_shuffle_i32x4(b, d, 0x88);
+    v[3] = _mm512_shuffle_i32x4(b, d, 0xDD);
+}
+
+INLINE byte_table load_small_table(const uint8_t *table, int width)
+{
+    byte_table t;
+    if (width == 16)
+        t.part[0] = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(const void *)table));
+    else if (width == 32)
+        t.part[0] = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(const void *)table));
+    else
+        return load_table(table, width / 64);
+    return t;
+}
+
+// FC_ROWS rows. The sums are in the order of add_rows; there are whole blocks of them, of the codes only n_outputs.
+INLINE void sum_rows(int width, size_t n_outputs, const uint8_t *const *codes, const uint8_t *tables, int32_t *sums)
+{
+    const int registers = width <= 64 ? 1 : width / 64;
+    byte_table table[FC_ROWS];
+#pragma GCC unroll 8
+    for (int r = 0; r < FC_ROWS; r++)
+        table[r] = load_small_table(tables + r * width, width);
+    for (size_t o = 0; o < n_outputs; o += 64, sums += 64) {
+        const __mmask64 mask = n_outputs - o >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << (n_outputs - o)) - 1;
+        __m512i acc[4];
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++)
+            acc[i] = _mm512_loadu_si512(sums + 16 * i);
+#pragma GCC unroll 2
+        for (int r = 0; r < FC_ROWS; r += 4) {
+            __m512i v[4];
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++)
+                v[i] = look_up(&table[r + i], registers, _mm512_maskz_loadu_epi8(mask, codes[r + i] + o));
+            add_rows(v, acc);
+        }
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++)
+            _mm512_storeu_si512(sums + 16 * i, acc[i]);
+    }
+}
+
+INLINE void turn_sums(int32_t *sums, size_t n)
+{
+    for (size_t o = 0; o < n; o += 64, sums += 64) {
+        __m512i v[4];
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++)
+            v[i] = _mm512_loadu_si512(sums + 16 * i);
+        turn_lanes(v);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++)
+            _mm512_storeu_si512(sums + 16 * i, v[i]);
+    }
+}
+
+INLINE void fc_of_width(int width, size_t n_outputs, size_t n_rows, const uint32_t *rows, const uint8_t *codes, size_t code_stride,
+                        const uint8_t *tables, int32_t *sums)
+{
+    const size_t whole = n_outputs / 64 * 64, n_last = n_outputs - whole;
+    int32_t last[64] = { 0 };
+    __builtin_memcpy(last, sums + whole, n_last * sizeof *last);
+    turn_sums(sums, whole);
+    turn_sums(last, 64);
+    uint8_t padded[FC_ROWS * 256];
+    for (size_t r = 0; r < n_rows; r += FC_ROWS) {
+        const uint8_t *row_codes[FC_ROWS], *chunk = tables + r * (size_t)width;
+        for (size_t i = 0; i < FC_ROWS; i++)
+            row_codes[i] = codes + rows[r + i < n_rows ? r + i : r] * code_stride;
+        if (n_rows - r < FC_ROWS) { // tables of zeros for the rows that are not there
+            const size_t n = (n_rows - r) * (size_t)width;
+            __builtin_memcpy(padded, chunk, n);
+            __builtin_memset(padded + n, 0, sizeof padded - n);
+            chunk = padded;
+        }
+        sum_rows(width, whole, row_codes, chunk, sums);
+        for (size_t i = 0; i < FC_ROWS; i++)
+            row_codes[i] += whole;
+        sum_rows(width, n_last, row_codes, chunk, last);
+    }
+    turn_sums(sums, whole);
+    turn_sums(last, 64);
+    __builtin_memcpy(sums + whole, last, n_last * sizeof *last);
+}
+
+void qcnn_lut_fc_bytes_avx512vbmi(size_t n_outputs, size_t n_rows, const uint32_t *rows, const uint8_t *codes, size_t code_stride,
+                                  const uint8_t *tables, size_t width, int32_t *sums)
+{
+    switch (width) {
+    case 16: fc_of_width(16, n_outputs, n_rows, rows, codes, code_stride, tables, sums); break;
+    case 32: fc_of_width(32, n_outputs, n_rows, rows, codes, code_stride, tables, sums); break;
+    case 64: fc_of_width(64, n_outputs, n_rows, rows, codes, code_stride, tables, sums); break;
+    case 128: fc_of_width(128, n_outputs, n_rows, rows, codes, code_stride, tables, sums); break;
+    default: fc_of_width(256, n_outputs, n_rows, rows, codes, code_stride, tables, sums);
+    }
+}
