@@ -143,8 +143,9 @@ INLINE __m512i look_up(const byte_table *t, int registers, __m512i codes)
     return _mm512_mask_blend_epi8(_mm512_movepi8_mask(codes), low, _mm512_permutex2var_epi8(t->part[2], codes, t->part[3]));
 }
 
-// Adds sums of 16 bits, those of even and of odd outputs, to 64 numbers of 32; `n` of them are there.
-INLINE void add_sums(int32_t *sums, __m512i even, __m512i odd, size_t n)
+// Adds sums of 16 bits, those of even and of odd outputs, to 64 numbers of 32; `n` of them are there. (One copy: it is called
+// once in hundreds of look-ups and would be a third of this file's code.)
+static __attribute__((noinline)) void add_sums(int32_t *sums, __m512i even, __m512i odd, size_t n)
 {
     const __m512i low = _mm512_unpacklo_epi16(even, odd), high = _mm512_unpackhi_epi16(even, odd); // lane i: 16 i + 0..7 | + 8..15
 #pragma GCC unroll 4
@@ -192,9 +193,9 @@ INLINE void sum_positions(int registers, int blocks, size_t n_last, size_t n_pos
         case 1: sum_blocks(1, registers, n_steps, steps, tables, codes, mask, n_last, sums); break;
         case 2: sum_blocks(2, registers, n_steps, steps, tables, codes, mask, n_last, sums); break;
         case 3: sum_blocks(3, registers, n_steps, steps, tables, codes, mask, n_last, sums); break;
-        case 4: sum_blocks(4, registers, n_steps, steps, tables, codes, mask, n_last, sums); break;
-        case 5: sum_blocks(5, registers, n_steps, steps, tables, codes, mask, n_last, sums); break;
-        default: sum_blocks(6, registers, n_steps, steps, tables, codes, mask, n_last, sums);
+        case 4: sum_blocks(registers == 4 ? 3 : 4, registers, n_steps, steps, tables, codes, mask, n_last, sums); break;
+        case 5: sum_blocks(registers == 2 ? 5 : 3, registers, n_steps, steps, tables, codes, mask, n_last, sums); break;
+        default: sum_blocks(registers == 2 ? 6 : 3, registers, n_steps, steps, tables, codes, mask, n_last, sums);
         }
 }
 
@@ -203,7 +204,8 @@ void qcnn_lut_conv_bytes_avx512vbmi(size_t n_outputs, size_t n_positions, size_t
 {
     size_t left = (n_outputs + 63) / 64;
     while (left > 0) {
-        const size_t blocks = left <= 6 ? left : left < 12 ? (left + 1) / 2 : 6; // few blocks a pass load tables too often
+        const size_t most = width == 64 ? 4 : width == 128 ? 6 : 3;                          // what registers allow, or code size
+        const size_t blocks = left <= most ? left : left < 2 * most ? (left + 1) / 2 : most; // few a pass load tables too often
         const size_t n = n_outputs < 64 * blocks ? n_outputs : 64 * blocks, n_last = n - 64 * (blocks - 1);
         if (width == 64)
             sum_positions(1, (int)blocks, n_last, n_positions, n_steps, steps, tables, position_stride, codes, sums, sum_stride);
