@@ -6,12 +6,12 @@
 
 #include "kernels/kernels.h"
 
-#define INLINE static inline __attribute__((always_inline))
+#define VBMI_INLINE static inline __attribute__((always_inline))
 
 // ---- building -------------------------------------------------------------------------------------------------------
 
 // The accumulators of 16 entries of one position.
-INLINE __m512i accumulate(int n_quads, const uint8_t *x, size_t x_stride, const int8_t *codewords, size_t width, __m512i sum)
+VBMI_INLINE __m512i accumulate_vbmi(int n_quads, const uint8_t *x, size_t x_stride, const int8_t *codewords, size_t width, __m512i sum)
 {
     for (int q = 0; q < n_quads; q++) {
         int32_t quad;
@@ -22,20 +22,20 @@ INLINE __m512i accumulate(int n_quads, const uint8_t *x, size_t x_stride, const 
 }
 
 // What the accumulators start with: minus `zero` times the sum of each codeword.
-INLINE __m512i start_of(const int32_t *codeword_sums, int zero)
+VBMI_INLINE __m512i start_of(const int32_t *codeword_sums, int zero)
 {
     if (zero == 0)
         return _mm512_setzero_si512();
     return _mm512_mullo_epi32(_mm512_set1_epi32(-zero), _mm512_loadu_si512(codeword_sums));
 }
 
-INLINE __m512i peaks_of(size_t n_positions, int n_quads, const uint8_t *x, size_t x_stride, const int8_t *codewords,
-                        const int32_t *codeword_sums, int zero, size_t width, __m512i peak)
+VBMI_INLINE __m512i peaks_of(size_t n_positions, int n_quads, const uint8_t *x, size_t x_stride, const int8_t *codewords,
+                             const int32_t *codeword_sums, int zero, size_t width, __m512i peak)
 {
     for (size_t k = 0; k < width; k += 16) {
         const __m512i start = start_of(codeword_sums + k, zero);
         for (size_t p = 0; p < n_positions; p++)
-            peak = _mm512_max_epi32(peak, _mm512_abs_epi32(accumulate(n_quads, x + 4 * p, x_stride, codewords + 4 * k, width, start)));
+            peak = _mm512_max_epi32(peak, _mm512_abs_epi32(accumulate_vbmi(n_quads, x + 4 * p, x_stride, codewords + 4 * k, width, start)));
     }
     return peak;
 }
@@ -60,22 +60,22 @@ void qcnn_table_peaks_avx512vbmi(size_t n_positions, size_t n_subspaces, const u
 }
 
 // 64 entries: packing works within 128-bit lanes and leaves dword v of lane i where dword i of lane v belongs.
-INLINE __m512i entries_of_64(int n_quads, const uint8_t *x, size_t x_stride, const int8_t *codewords, size_t width, const __m512i start[4],
-                             __m128i shift, __m512i factor)
+VBMI_INLINE __m512i entries_of_64(int n_quads, const uint8_t *x, size_t x_stride, const int8_t *codewords, size_t width,
+                                  const __m512i start[4], __m128i shift, __m512i factor)
 {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     __m512i a[4];
 #pragma GCC unroll 4
     for (int v = 0; v < 4; v++)
-        a[v] = _mm512_sra_epi32(accumulate(n_quads, x, x_stride, codewords + 64 * v, width, start[v]), shift);
+        a[v] = _mm512_sra_epi32(accumulate_vbmi(n_quads, x, x_stride, codewords + 64 * v, width, start[v]), shift);
     const __m512i low = _mm512_mulhrs_epi16(_mm512_packs_epi32(a[0], a[1]), factor);
     const __m512i high = _mm512_mulhrs_epi16(_mm512_packs_epi32(a[2], a[3]), factor);
     const __m512i bytes = _mm512_xor_si512(_mm512_packs_epi16(low, high), _mm512_set1_epi8((char)0x80)); // + 128
     return _mm512_permutexvar_epi32(order, bytes);
 }
 
-INLINE void tables_of(size_t n_positions, int n_quads, const uint8_t *x, size_t x_stride, const int8_t *codewords,
-                      const int32_t *codeword_sums, int zero, size_t width, __m128i shift, int16_t factor, uint8_t *tables)
+VBMI_INLINE void tables_of(size_t n_positions, int n_quads, const uint8_t *x, size_t x_stride, const int8_t *codewords,
+                           const int32_t *codeword_sums, int zero, size_t width, __m128i shift, int16_t factor, uint8_t *tables)
 {
     const __m512i factors = _mm512_set1_epi16(factor);
     size_t k = 0;
@@ -91,7 +91,7 @@ INLINE void tables_of(size_t n_positions, int n_quads, const uint8_t *x, size_t 
     for (; k < width; k += 16) {
         const __m512i start = start_of(codeword_sums + k, zero);
         for (size_t p = 0; p < n_positions; p++) {
-            const __m512i a = _mm512_sra_epi32(accumulate(n_quads, x + 4 * p, x_stride, codewords + 4 * k, width, start), shift);
+            const __m512i a = _mm512_sra_epi32(accumulate_vbmi(n_quads, x + 4 * p, x_stride, codewords + 4 * k, width, start), shift);
             const __m256i scaled = _mm256_mulhrs_epi16(_mm512_cvtsepi32_epi16(a), _mm512_castsi512_si256(factors));
             const __m128i bytes = _mm_xor_si128(_mm256_cvtsepi16_epi8(scaled), _mm_set1_epi8((char)0x80));
             _mm_storeu_si128((__m128i *)(void *)(tables + p * width + k), bytes);
@@ -124,7 +124,7 @@ typedef struct byte_table {
     __m512i part[4];
 } byte_table;
 
-INLINE byte_table load_table(const uint8_t *table, int registers)
+VBMI_INLINE byte_table load_table(const uint8_t *table, int registers)
 {
     byte_table t;
 #pragma GCC unroll 4
@@ -133,7 +133,7 @@ INLINE byte_table load_table(const uint8_t *table, int registers)
     return t;
 }
 
-INLINE __m512i look_up(const byte_table *t, int registers, __m512i codes)
+VBMI_INLINE __m512i look_up(const byte_table *t, int registers, __m512i codes)
 {
     if (registers == 1)
         return _mm512_permutexvar_epi8(codes, t->part[0]);
@@ -160,8 +160,8 @@ static __attribute__((noinline)) void add_sums(int32_t *sums, __m512i even, __m5
 
 // `blocks` x 64 outputs of one position, the last block cut by `mask` and `n_last`. Words hold an even output's entry below
 // an odd one's: their sum, modulo 2^16, less 256 times the odd ones' sum is the even ones'.
-INLINE void sum_blocks(int blocks, int registers, size_t n_steps, const qcnn_lut_step *steps, const uint8_t *tables, const uint8_t *codes,
-                       __mmask64 mask, size_t n_last, int32_t *sums)
+VBMI_INLINE void sum_blocks(int blocks, int registers, size_t n_steps, const qcnn_lut_step *steps, const uint8_t *tables,
+                            const uint8_t *codes, __mmask64 mask, size_t n_last, int32_t *sums)
 {
     __m512i all[6], odd[6];
 #pragma GCC unroll 6
@@ -184,8 +184,8 @@ INLINE void sum_blocks(int blocks, int registers, size_t n_steps, const qcnn_lut
 }
 
 // All positions of up to six blocks of outputs: their codes stay in the first-level cache.
-INLINE void sum_positions(int registers, int blocks, size_t n_last, size_t n_positions, size_t n_steps, const qcnn_lut_step *steps,
-                          const uint8_t *tables, size_t position_stride, const uint8_t *codes, int32_t *sums, size_t sum_stride)
+VBMI_INLINE void sum_positions(int registers, int blocks, size_t n_last, size_t n_positions, size_t n_steps, const qcnn_lut_step *steps,
+                               const uint8_t *tables, size_t position_stride, const uint8_t *codes, int32_t *sums, size_t sum_stride)
 {
     const __mmask64 mask = n_last == 64 ? ~(__mmask64)0 : ((__mmask64)1 << n_last) - 1;
     for (size_t p = 0; p < n_positions; p++, tables += position_stride, sums += sum_stride)
@@ -225,7 +225,7 @@ void qcnn_lut_conv_bytes_avx512vbmi(size_t n_outputs, size_t n_positions, size_t
 enum { FC_ROWS = 8 }; // rows of codes that are read side by side: streams that a prefetcher follows
 
 // Four rows of 64 entries become words, then dwords, in which vpdpbusd adds an output's four.
-INLINE void add_rows(const __m512i v[4], __m512i sums[4])
+VBMI_INLINE void add_rows(const __m512i v[4], __m512i sums[4])
 {
     const __m512i ones = _mm512_set1_epi8(1);
     const __m512i low01 = _mm512_unpacklo_epi8(v[0], v[1]), high01 = _mm512_unpackhi_epi8(v[0], v[1]);
@@ -237,7 +237,7 @@ INLINE void add_rows(const __m512i v[4], __m512i sums[4])
 }
 
 // Lane i of vector v changes places with lane v of vector i: between the order of add_rows and that of the outputs.
-INLINE void turn_lanes(__m512i v[4])
+VBMI_INLINE void turn_lanes(__m512i v[4])
 {
     const __m512i a = _mm512_shuffle_i32x4(v[0], v[1], 0x44), b = _mm512_shuffle_i32x4(v[0], v[1], 0xEE); // 00 01 10 11 | 02 03 12 13
     const __m512i c = _mm512_shuffle_i32x4(v[2], v[3], 0x44), d = _mm512_shuffle_i32x4(v[2], v[3], 0xEE);
@@ -247,7 +247,7 @@ INLINE void turn_lanes(__m512i v[4])
     v[3] = _mm512_shuffle_i32x4(b, d, 0xDD);
 }
 
-INLINE byte_table load_small_table(const uint8_t *table, int width)
+VBMI_INLINE byte_table load_small_table(const uint8_t *table, int width)
 {
     byte_table t;
     if (width == 16)
@@ -260,7 +260,7 @@ INLINE byte_table load_small_table(const uint8_t *table, int width)
 }
 
 // FC_ROWS rows. The sums are in the order of add_rows; there are whole blocks of them, of the codes only n_outputs.
-INLINE void sum_rows(int width, size_t n_outputs, const uint8_t *const *codes, const uint8_t *tables, int32_t *sums)
+VBMI_INLINE void sum_rows_vbmi(int width, size_t n_outputs, const uint8_t *const *codes, const uint8_t *tables, int32_t *sums)
 {
     const int registers = width <= 64 ? 1 : width / 64;
     byte_table table[FC_ROWS];
@@ -287,7 +287,7 @@ INLINE void sum_rows(int width, size_t n_outputs, const uint8_t *const *codes, c
     }
 }
 
-INLINE void turn_sums(int32_t *sums, size_t n)
+VBMI_INLINE void turn_sums(int32_t *sums, size_t n)
 {
     for (size_t o = 0; o < n; o += 64, sums += 64) {
         __m512i v[4];
@@ -301,8 +301,8 @@ INLINE void turn_sums(int32_t *sums, size_t n)
     }
 }
 
-INLINE void fc_of_width(int width, size_t n_outputs, size_t n_rows, const uint32_t *rows, const uint8_t *codes, size_t code_stride,
-                        const uint8_t *tables, int32_t *sums)
+VBMI_INLINE void fc_of_width(int width, size_t n_outputs, size_t n_rows, const uint32_t *rows, const uint8_t *codes, size_t code_stride,
+                             const uint8_t *tables, int32_t *sums)
 {
     const size_t whole = n_outputs / 64 * 64, n_last = n_outputs - whole;
     int32_t last[64] = { 0 };
@@ -320,10 +320,10 @@ INLINE void fc_of_width(int width, size_t n_outputs, size_t n_rows, const uint32
             __builtin_memset(padded + n, 0, sizeof padded - n);
             chunk = padded;
         }
-        sum_rows(width, whole, row_codes, chunk, sums);
+        sum_rows_vbmi(width, whole, row_codes, chunk, sums);
         for (size_t i = 0; i < FC_ROWS; i++)
             row_codes[i] += whole;
-        sum_rows(width, n_last, row_codes, chunk, last);
+        sum_rows_vbmi(width, n_last, row_codes, chunk, last);
     }
     turn_sums(sums, whole);
     turn_sums(last, 64);

@@ -5,7 +5,7 @@
 
 #include "kernels/kernels.h"
 
-static inline __mmask16 mask_of(size_t n)
+static inline __mmask16 lane_mask_512(size_t n)
 {
     return n >= 16 ? 0xFFFF : (__mmask16)((1U << n) - 1);
 }
@@ -14,16 +14,16 @@ void qcnn_range_avx512(const float *x, size_t n, float *low, float *high)
 {
     __m512 least = _mm512_set1_ps(*low), most = _mm512_set1_ps(*high);
     for (size_t j = 0; j < n; j += 16) { // the bound is the second operand: it stands against NaN, as in C
-        const __m512 v = _mm512_mask_loadu_ps(least, mask_of(n - j), x + j);
+        const __m512 v = _mm512_mask_loadu_ps(least, lane_mask_512(n - j), x + j);
         least = _mm512_min_ps(v, least);
-        most = _mm512_mask_max_ps(most, mask_of(n - j), v, most);
+        most = _mm512_mask_max_ps(most, lane_mask_512(n - j), v, most);
     }
     *low = _mm512_reduce_min_ps(least);
     *high = _mm512_reduce_max_ps(most);
 }
 
-// x * scale held to low..high and rounded; NaN becomes low.
-static inline __m512i rounded(__m512 x, __m512 scale, __m512 low, __m512 high)
+// x * scale held to low..high and rounded_512; NaN becomes low.
+static inline __m512i rounded_512(__m512 x, __m512 scale, __m512 low, __m512 high)
 {
     return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(_mm512_mul_ps(x, scale), low), high));
 }
@@ -34,10 +34,10 @@ void qcnn_quantize_quads_avx512(size_t n, const float *x, size_t channel_stride,
     const __m512 factor = _mm512_set1_ps(scale), low = _mm512_set1_ps((float)-zero), high = _mm512_set1_ps((float)(limit - zero));
     const __m512i zeros = _mm512_set1_epi32(zero * 0x01010101);
     for (size_t j = 0; j < n; j += 16, quads += 64) {
-        const __mmask16 mask = mask_of(n - j);
+        const __mmask16 mask = lane_mask_512(n - j);
         __m512i packed = _mm512_setzero_si512(); // each byte less `zero`, modulo 2^8, then all of them plus it
         for (int i = 0; i < n_channels; i++) {
-            const __m512i v = rounded(_mm512_maskz_loadu_ps(mask, x + (size_t)i * channel_stride + j), factor, low, high);
+            const __m512i v = rounded_512(_mm512_maskz_loadu_ps(mask, x + (size_t)i * channel_stride + j), factor, low, high);
             packed = _mm512_or_si512(packed, _mm512_sll_epi32(_mm512_and_si512(v, _mm512_set1_epi32(255)), _mm_cvtsi32_si128(8 * i)));
         }
         _mm512_mask_storeu_epi32(quads, mask, _mm512_add_epi8(packed, zeros));
@@ -48,12 +48,12 @@ void qcnn_quantize_words_avx512(size_t n, const float *x, float scale, int limit
 {
     const __m512 factor = _mm512_set1_ps(scale), high = _mm512_set1_ps((float)limit), low = _mm512_set1_ps((float)-limit);
     for (size_t j = 0; j < n; j += 16) {
-        const __mmask16 mask = mask_of(n - j);
-        _mm512_mask_cvtepi32_storeu_epi16(words + j, mask, rounded(_mm512_maskz_loadu_ps(mask, x + j), factor, low, high));
+        const __mmask16 mask = lane_mask_512(n - j);
+        _mm512_mask_cvtepi32_storeu_epi16(words + j, mask, rounded_512(_mm512_maskz_loadu_ps(mask, x + j), factor, low, high));
     }
 }
 
-static inline __m512 scaled(__m512i sums, __m512 scale, __m512 start, __m512 low)
+static inline __m512 scaled_512(__m512i sums, __m512 scale, __m512 start, __m512 low)
 {
     return _mm512_max_ps(_mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), scale), start), low);
 }
@@ -61,15 +61,15 @@ static inline __m512 scaled(__m512i sums, __m512 scale, __m512 start, __m512 low
 void qcnn_dequantize_avx512(size_t n, const int32_t *sums, float scale, float start, float low, float *y)
 {
     for (size_t j = 0; j < n; j += 16) {
-        const __mmask16 mask = mask_of(n - j);
+        const __mmask16 mask = lane_mask_512(n - j);
         _mm512_mask_storeu_ps(
             y + j, mask,
-            scaled(_mm512_maskz_loadu_epi32(mask, sums + j), _mm512_set1_ps(scale), _mm512_set1_ps(start), _mm512_set1_ps(low)));
+            scaled_512(_mm512_maskz_loadu_epi32(mask, sums + j), _mm512_set1_ps(scale), _mm512_set1_ps(start), _mm512_set1_ps(low)));
     }
 }
 
 // Turns 16 x 16 dwords: element j of vector i changes places with element i of vector j.
-static inline void turn(__m512i v[16])
+static inline void turn_512(__m512i v[16])
 {
     __m512i w[16];
 #pragma GCC unroll 8
@@ -109,12 +109,12 @@ void qcnn_dequantize_turned_avx512(size_t n_positions, size_t n_outputs, const i
             __m512i v[16];
 #pragma GCC unroll 16
             for (size_t i = 0; i < 16; i++)
-                v[i] =
-                    _mm512_maskz_loadu_epi32(i < positions ? mask_of(outputs) : 0, sums + (p + (i < positions ? i : 0)) * sum_stride + o);
-            turn(v);
+                v[i] = _mm512_maskz_loadu_epi32(i < positions ? lane_mask_512(outputs) : 0,
+                                                sums + (p + (i < positions ? i : 0)) * sum_stride + o);
+            turn_512(v);
             for (size_t i = 0; i < outputs; i++)
-                _mm512_mask_storeu_ps(y + (o + i) * y_stride + p, mask_of(positions),
-                                      scaled(v[i], factor, _mm512_set1_ps(starts[o + i]), bound));
+                _mm512_mask_storeu_ps(y + (o + i) * y_stride + p, lane_mask_512(positions),
+                                      scaled_512(v[i], factor, _mm512_set1_ps(starts[o + i]), bound));
         }
     }
 }
@@ -122,7 +122,7 @@ void qcnn_dequantize_turned_avx512(size_t n_positions, size_t n_outputs, const i
 // ---- sums of 16-bit tables ------------------------------------------------------------------------------------------
 
 // Four outputs at a time, `words` (32 or 16) columns: chains of additions that hide the latency of one.
-#define SUM_COLUMNS(OUTPUTS, VECTOR, LOAD, ADD, WIDEN)                                                                                     \
+#define SUM_WORDS_512(OUTPUTS, VECTOR, LOAD, ADD, WIDEN)                                                                                   \
     do {                                                                                                                                   \
         VECTOR sum[OUTPUTS] = { 0 };                                                                                                       \
         for (size_t t = 0; t < n_taps; t++) {                                                                                              \
@@ -135,18 +135,18 @@ void qcnn_dequantize_turned_avx512(size_t n_positions, size_t n_outputs, const i
             WIDEN(sums + (o + (size_t)i) * lanes + column, sum[i]);                                                                        \
     } while (0)
 
-static inline void widen_16(int32_t *place, __m256i sum)
+static inline void widen_256(int32_t *place, __m256i sum)
 {
     _mm512_storeu_si512(place, _mm512_add_epi32(_mm512_loadu_si512(place), _mm512_cvtepi16_epi32(sum)));
 }
 
-static inline void widen_32(int32_t *place, __m512i sum)
+static inline void widen_512(int32_t *place, __m512i sum)
 {
-    widen_16(place, _mm512_castsi512_si256(sum));
-    widen_16(place + 16, _mm512_extracti64x4_epi64(sum, 1));
+    widen_256(place, _mm512_castsi512_si256(sum));
+    widen_256(place + 16, _mm512_extracti64x4_epi64(sum, 1));
 }
 
-static inline __m256i load_16(const int16_t *words)
+static inline __m256i load_words_256(const int16_t *words)
 {
     return _mm256_loadu_si256((const __m256i *)(const void *)words);
 }
@@ -158,15 +158,15 @@ void qcnn_lut_sum_words_avx512(size_t n_outputs, size_t n_taps, const uint8_t *a
     for (; column + 32 <= lanes; column += 32) {
         size_t o = 0;
         for (; o + 8 <= n_outputs; o += 8)
-            SUM_COLUMNS(8, __m512i, _mm512_loadu_si512, _mm512_add_epi16, widen_32);
+            SUM_WORDS_512(8, __m512i, _mm512_loadu_si512, _mm512_add_epi16, widen_512);
         for (; o < n_outputs; o++)
-            SUM_COLUMNS(1, __m512i, _mm512_loadu_si512, _mm512_add_epi16, widen_32);
+            SUM_WORDS_512(1, __m512i, _mm512_loadu_si512, _mm512_add_epi16, widen_512);
     }
     if (column < lanes) {
         size_t o = 0;
         for (; o + 8 <= n_outputs; o += 8)
-            SUM_COLUMNS(8, __m256i, load_16, _mm256_add_epi16, widen_16);
+            SUM_WORDS_512(8, __m256i, load_words_256, _mm256_add_epi16, widen_256);
         for (; o < n_outputs; o++)
-            SUM_COLUMNS(1, __m256i, load_16, _mm256_add_epi16, widen_16);
+            SUM_WORDS_512(1, __m256i, load_words_256, _mm256_add_epi16, widen_256);
     }
 }
