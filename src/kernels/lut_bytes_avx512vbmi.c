@@ -143,19 +143,25 @@ VBMI_INLINE __m512i look_up(const byte_table *t, int registers, __m512i codes)
     return _mm512_mask_blend_epi8(_mm512_movepi8_mask(codes), low, _mm512_permutex2var_epi8(t->part[2], codes, t->part[3]));
 }
 
+// Adds 16 words to `n` or, if there are as many, 16 numbers.
+VBMI_INLINE void add_words(int32_t *sums, __m256i words, size_t n)
+{
+    const __mmask16 mask = n >= 16 ? 0xFFFF : (__mmask16)((1U << n) - 1);
+    const __m512i old = _mm512_maskz_loadu_epi32(mask, sums);
+    _mm512_mask_storeu_epi32(sums, mask, _mm512_add_epi32(old, _mm512_cvtepu16_epi32(words)));
+}
+
 // Adds sums of 16 bits, those of even and of odd outputs, to 64 numbers of 32; `n` of them are there. (One copy: it is called
 // once in hundreds of look-ups and would be a third of this file's code.)
 static __attribute__((noinline)) void add_sums(int32_t *sums, __m512i even, __m512i odd, size_t n)
 {
     const __m512i low = _mm512_unpacklo_epi16(even, odd), high = _mm512_unpackhi_epi16(even, odd); // lane i: 16 i + 0..7 | + 8..15
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        const size_t left = n > 16 * (size_t)i ? n - 16 * (size_t)i : 0;
-        const __mmask16 mask = left >= 16 ? 0xFFFF : (__mmask16)((1U << left) - 1);
-        const __m256i words = _mm256_set_m128i(_mm512_extracti32x4_epi32(high, i), _mm512_extracti32x4_epi32(low, i));
-        const __m512i old = _mm512_maskz_loadu_epi32(mask, sums + 16 * i);
-        _mm512_mask_storeu_epi32(sums + 16 * i, mask, _mm512_add_epi32(old, _mm512_cvtepu16_epi32(words)));
-    }
+    const __m512i first = _mm512_permutex2var_epi64(low, _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), high);
+    const __m512i second = _mm512_permutex2var_epi64(low, _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15), high);
+    add_words(sums, _mm512_castsi512_si256(first), n);
+    add_words(sums + 16, _mm512_extracti64x4_epi64(first, 1), n > 16 ? n - 16 : 0);
+    add_words(sums + 32, _mm512_castsi512_si256(second), n > 32 ? n - 32 : 0);
+    add_words(sums + 48, _mm512_extracti64x4_epi64(second, 1), n > 48 ? n - 48 : 0);
 }
 
 // `blocks` x 64 outputs of one position, the last block cut by `mask` and `n_last`. Words hold an even output's entry below
