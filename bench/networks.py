@@ -161,11 +161,12 @@ def tensor_of(path, how):
 
 
 def labelled(network, limit=None):
-    """(path, class) of the validation photographs."""
+    """(path, class) of the validation photographs; at most `limit`, those that `qcnn eval --limit` takes."""
     folder = os.path.join(SHARED, network.data, "val")
     with open(os.path.join(folder, "labels.tsv")) as file:
         rows = [line.rstrip("\n").split("\t") for line in file]
-    return [(os.path.join(folder, name), int(label)) for name, label in rows[:limit]]
+    n = min(limit or len(rows), len(rows))
+    return [(os.path.join(folder, name), int(label)) for name, label in (rows[i * len(rows) // n] for i in range(n))]
 
 
 def calibration_tensors(network):
