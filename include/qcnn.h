@@ -96,6 +96,7 @@ typedef struct qcnn_session qcnn_session;
 typedef struct qcnn_load_options {
     size_t size;         // sizeof(qcnn_load_options): set by qcnn_load_options_default
     const char *kernels; // instruction-set tier ("c", "avx2", ...); NULL: the best this processor has
+    int exact;           // non-zero: float tables and weights; zero: bytes and 16-bit tables where those are faster
     int copy;            // non-zero: copy the file's bytes; zero: refer to them (mapped, or the caller's buffer)
 } qcnn_load_options;
 

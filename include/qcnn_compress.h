@@ -51,6 +51,7 @@ QCNN_API void qcnn_array_free(qcnn_array *array);
 typedef struct qcnn_import_options {
     size_t size;
     const char *kernels;      // as qcnn_load_options
+    int exact;                // likewise
     int side;                 // used for height and width where the model leaves them open; 0: none known
     const qcnn_array *inputs; // NULL, or n_inputs arrays in graph input order: their shapes replace open dimensions, and
     int n_inputs;             // integer ones become constants (shapes, axes), no longer inputs of the model

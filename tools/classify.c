@@ -143,6 +143,7 @@ static int run_classify(const cli_command *command, int argc, char **argv)
         CLI_OPTION_CLASSES(&model_options.classes),
         CLI_OPTION_THREADS(&threads, "1"),
         CLI_OPTION_KERNELS(&model_options.kernels),
+        CLI_OPTION_EXACT(&model_options.exact),
         CLI_OPTION_JSON(&json),
         { 0 },
     };

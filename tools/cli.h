@@ -65,6 +65,7 @@ bool cli_can_write(const char *path, const char *model_path);
 
 typedef struct cli_model_options {
     const char *kernels;         // --kernels
+    bool exact;                  // --exact
     const char *preprocess;      // --preprocess FILE
     const char *classes;         // --classes FILE
     const char *preprocess_text; // preprocess.json text where no file is given: only the image size is taken from it
@@ -108,6 +109,10 @@ void cli_probabilities(float *scores, int n);
 #define CLI_OPTION_KERNELS(variable)                                                                                                       \
     {                                                                                                                                      \
         .name = "--kernels", .value = "TIER", .text = variable, .help = "force an instruction-set tier: c, avx2, ..."                      \
+    }
+#define CLI_OPTION_EXACT(variable)                                                                                                         \
+    {                                                                                                                                      \
+        .name = "--exact", .flag = variable, .help = "run codebook layers in floats, without the rounding of the fast paths"               \
     }
 #define CLI_OPTION_PREPROCESS(variable)                                                                                                    \
     {                                                                                                                                      \

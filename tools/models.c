@@ -53,6 +53,7 @@ qcnn_model *cli_model_open(const char *path, const cli_model_options *options)
     size_t n_bytes = 0;
     qcnn_import_options import = qcnn_import_options_default();
     import.kernels = options->kernels;
+    import.exact = options->exact;
     import.inputs = options->inputs;
     import.n_inputs = options->n_inputs;
     qcnn_model *model = NULL;

@@ -28,6 +28,8 @@ const qcnn_layer_type *qcnn_layer_of(const qcnn_node *node)
 {
     if (node->method == QCNN_METHOD_LUT)
         return node->op == QCNN_OP_CONV ? &qcnn_layer_conv_lut : &qcnn_layer_fc_lut;
+    if (node->bytes)
+        return &qcnn_layer_conv_bytes;
     return layer_types[node->op];
 }
 

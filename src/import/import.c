@@ -108,6 +108,7 @@ static qcnn_status read_qcnn(const char *path, const qcnn_import_options *option
 {
     qcnn_load_options load = qcnn_load_options_default();
     load.kernels = options->kernels;
+    load.exact = options->exact;
     return qcnn_model_open(path, &load, model, error);
 }
 

@@ -222,6 +222,7 @@ static qcnn_status load_into(qcnn_model *model, const void *data, size_t n_bytes
     qcnn_crc32_init(&file.crc);
     QCNN_TRY(check_frame(&file));
     QCNN_TRY(read_sections(&file));
+    model->exact = options->exact != 0;
     return qcnn_model_prepare(model, options->kernels, error);
 }
 

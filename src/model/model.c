@@ -41,6 +41,7 @@ void qcnn_model_free(qcnn_model *model)
         qcnn_release(model->nodes[i].name);
         qcnn_release(model->nodes[i].inputs);
         qcnn_release(model->nodes[i].decoded);
+        qcnn_release(model->nodes[i].bytes);
     }
     for (size_t i = 0; i < model->n_tensors; i++)
         qcnn_tensor_release(&model->tensors[i]);

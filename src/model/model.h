@@ -147,6 +147,16 @@ typedef struct qcnn_attributes {
 
 typedef enum qcnn_method { QCNN_METHOD_NONE, QCNN_METHOD_DENSE, QCNN_METHOD_LUT } qcnn_method;
 
+// Weights of a convolution that runs dense in bytes: whole numbers -127..127 times a scale for each output. One allocation.
+// A *step* is four input channels (the last ones may be absent: zeros) under one tap, taps innermost.
+typedef struct qcnn_dense_bytes {
+    int tile_rows; // outputs of a tile, as many as the kernel takes
+    size_t n_steps, tile_bytes;
+    int8_t *weights; // [groups][ceil(n_outputs / tile_rows)][n_steps][tile_rows][4]
+    float *scales;   // [groups * n_outputs]
+    int32_t *sums;   // [groups * n_outputs]: of an output's whole numbers
+} qcnn_dense_bytes;
+
 typedef struct qcnn_node {
     qcnn_op op;
     char *name;
@@ -154,8 +164,9 @@ typedef struct qcnn_node {
     int n_inputs;
     int output; // index of a value
     qcnn_attributes attributes;
-    qcnn_method method; // how a layer with weights runs: decided by qcnn_model_prepare
-    float *decoded;     // float32 weights of a codebook layer that runs dense; owned
+    qcnn_method method;      // how a layer with weights runs: decided by qcnn_model_prepare
+    float *decoded;          // float32 weights of a codebook layer that runs dense; owned
+    qcnn_dense_bytes *bytes; // the same in bytes, of a layer that runs so; owned
 } qcnn_node;
 
 typedef struct qcnn_value {
@@ -178,6 +189,7 @@ struct qcnn_model {
     size_t n_classes, class_capacity;
     uint64_t original_bytes;            // float32 bytes of all weights and biases before compression
     const struct qcnn_kernels *kernels; // set by qcnn_model_prepare
+    bool exact;                         // codebook layers run in floats
     void *file;                         // the bytes that tensors refer to, released with the model by
     size_t file_bytes;
     void (*release_file)(void *file, size_t n_bytes); // NULL: they are somebody else's
@@ -232,6 +244,11 @@ typedef struct qcnn_layer_cost {
     double dense, lut; // in multiply-add units
 } qcnn_layer_cost;
 qcnn_layer_cost qcnn_cost(const qcnn_node *node, const qcnn_tensor *weights, const qcnn_shape *input, const qcnn_shape *output);
+
+// Packs a convolution's constant weights as bytes into *made, which the caller releases in success and failure alike.
+// Errors: MEMORY. And how many bytes that takes, UINT64_MAX when too many. (dense_bytes.c)
+qcnn_status qcnn_dense_bytes_make(const qcnn_tensor *weights, int groups, int tile_rows, qcnn_dense_bytes **made, qcnn_error *error);
+uint64_t qcnn_dense_bytes_size(const qcnn_tensor *weights, int groups, int tile_rows);
 
 // The dense weights that a codebook stands for, [groups * n_outputs][n_inputs][n_taps], into room for as many floats. (codebook.c)
 void qcnn_codebook_decode(const qcnn_codebook *codebook, float *weights);

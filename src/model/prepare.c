@@ -147,28 +147,55 @@ static uint64_t decode_budget(const qcnn_model *model)
     return allowed > taken ? allowed - taken : 0;
 }
 
+// Whether a dense layer runs in bytes: a convolution in one or two dimensions whose weights have been rounded already.
+static bool runs_in_bytes(const qcnn_model *model, const qcnn_node *node, const qcnn_tensor *weights)
+{
+    const bool rounded = qcnn_is_codebook(weights) || weights->data_type == QCNN_INT8;
+    return rounded && !model->exact && node->op == QCNN_OP_CONV && node->attributes.n_spatial <= 2 &&
+           (node->attributes.groups == 1 || weights->shape.dims[1] >= 4);
+}
+
+static qcnn_status decode(const qcnn_model *model, qcnn_node *node, const qcnn_tensor *weights, qcnn_error *error)
+{
+    if (runs_in_bytes(model, node, weights))
+        return qcnn_dense_bytes_make(weights, node->attributes.groups, model->kernels->bytes_rows, &node->bytes, error);
+    const size_t n = (size_t)qcnn_shape_elements(&weights->shape);
+    if (!qcnn_is_codebook(weights))
+        return QCNN_OK;
+    node->decoded = qcnn_allocate(n, sizeof *node->decoded);
+    if (!node->decoded)
+        return qcnn_fail_memory(error, n * sizeof *node->decoded);
+    qcnn_codebook_decode(&weights->codebook, node->decoded);
+    return QCNN_OK;
+}
+
+static uint64_t decoded_bytes(const qcnn_model *model, const qcnn_node *node, const qcnn_tensor *weights)
+{
+    if (runs_in_bytes(model, node, weights))
+        return qcnn_dense_bytes_size(weights, node->attributes.groups, model->kernels->bytes_rows);
+    return qcnn_is_codebook(weights) ? qcnn_shape_elements(&weights->shape) * sizeof *node->decoded : 0;
+}
+
 static qcnn_status choose_method(const qcnn_model *model, qcnn_node *node, uint64_t *budget, qcnn_error *error)
 {
     const qcnn_tensor *weights = qcnn_node_weights(model, node);
     node->method = node->op == QCNN_OP_CONV || node->op == QCNN_OP_FC ? QCNN_METHOD_DENSE : QCNN_METHOD_NONE;
-    if (!weights || !qcnn_is_codebook(weights) || node->decoded)
+    if (!weights || node->decoded || node->bytes)
         return QCNN_OK;
     const qcnn_layer_cost cost = qcnn_cost(node, weights, &model->values[node->inputs[0]].shape, &model->values[node->output].shape);
-    const bool has_tables = node->op == QCNN_OP_FC || node->attributes.n_spatial <= 2; // tables of volumes are not built
-    const size_t n = (size_t)qcnn_shape_elements(&weights->shape), n_bytes = n * sizeof *node->decoded;
+    const bool has_tables = qcnn_is_codebook(weights) && (node->op == QCNN_OP_FC || node->attributes.n_spatial <= 2); // none of volumes
+    const uint64_t n_bytes = decoded_bytes(model, node, weights);
     if (has_tables && (cost.lut <= cost.dense || n_bytes > *budget)) {
         node->method = QCNN_METHOD_LUT;
         return QCNN_OK;
     }
+    if (n_bytes > *budget && !qcnn_is_codebook(weights))
+        return QCNN_OK; // as it is, in floats
     if (n_bytes > *budget)
-        return qcnn_fail(error, QCNN_ERROR_UNSUPPORTED, "node '%s': its weights take %zu bytes decoded, too many beside their codebook",
-                         node->name ? node->name : "", n_bytes);
-    node->decoded = qcnn_allocate(n, sizeof *node->decoded);
-    if (!node->decoded)
-        return qcnn_fail_memory(error, n_bytes);
+        return qcnn_fail(error, QCNN_ERROR_UNSUPPORTED, "node '%s': its weights take %llu bytes decoded, too many beside their codebook",
+                         node->name ? node->name : "", (unsigned long long)n_bytes);
     *budget -= n_bytes;
-    qcnn_codebook_decode(&weights->codebook, node->decoded);
-    return QCNN_OK;
+    return decode(model, node, weights, error);
 }
 
 qcnn_status qcnn_model_prepare(qcnn_model *model, const char *kernels, qcnn_error *error)

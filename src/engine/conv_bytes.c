@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+// Dense convolution in bytes. An image's inputs become bytes over the range they have in this layer and image, four channels of a
+// pixel together (a quad), zero padding included. With strides sy, sx they are laid out by remainder,
+//
+//     quads[quad][y mod sy][x mod sx][y / sy][x / sx][4]        y, x: of the padded input
+//
+// so that each tap of *all* output positions, row after row, is one contiguous piece: output position (oy, ox) is column
+// oy * plane_w + ox, whatever tap and stride. The few columns between two rows are computed and dropped.
+//
+// Sums are whole numbers, and min and max do not care for order: no split over workers changes a bit.
+
+#include <math.h>
+#include <string.h>
+
+#include "engine/layers.h"
+
+enum { CHUNK_BYTES = 192 << 10, MAX_TILE = 1024, SLACK = 64, MAX_PARTS = 64 };
+
+typedef struct bytes_job {
+    const qcnn_step *step;
+    const qcnn_dense_bytes *bytes;
+    qcnn_window w;
+    int64_t groups, n_inputs, n_outputs, n_quads;                      // of one group
+    int64_t phases_y, phases_x, plane_h, plane_w;                      // of one remainder
+    size_t plane_bytes, quad_bytes, image_quads;                       // of one remainder, of a quad; quads of an image
+    int64_t n_columns, chunk, n_chunks, tiles, row_tiles, n_row_parts; // of one group
+    // of the image at hand
+    int64_t image;
+    float scale, inverse;
+    int zero;
+    // in shared scratch
+    uint8_t *quads;
+    uint32_t *offsets;      // [n_steps]
+    float *scales, *starts; // [groups * n_outputs]
+    float *ranges;          // [MAX_PARTS][2]
+} bytes_job;
+
+static int64_t divide_up(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static float lesser(float a, float b)
+{
+    return a < b ? a : b;
+}
+
+static float greater(float a, float b)
+{
+    return a > b ? a : b;
+}
+
+static bytes_job measure_bytes(const qcnn_step *step)
+{
+    const qcnn_attributes *a = &step->node->attributes;
+    const qcnn_shape *x = &step->inputs[0].shape, *y = &step->output_shape;
+    bytes_job job = { .step = step, .bytes = step->node->bytes, .w = qcnn_window_of(a, x, y), .groups = a->groups };
+    const qcnn_window *w = &job.w;
+    job.n_inputs = x->dims[1] / a->groups;
+    job.n_outputs = y->dims[1] / a->groups;
+    job.n_quads = divide_up(job.n_inputs, 4);
+    job.phases_y = least(w->stride[1], (w->kernel[1] - 1) * w->dilation[1] + 1);
+    job.phases_x = least(w->stride[2], (w->kernel[2] - 1) * w->dilation[2] + 1);
+    job.plane_h = w->out[1] + (w->kernel[1] - 1) * w->dilation[1] / w->stride[1];
+    job.plane_w = w->out[2] + (w->kernel[2] - 1) * w->dilation[2] / w->stride[2];
+    job.plane_bytes = (size_t)(job.plane_h * job.plane_w * 4);
+    job.quad_bytes = (size_t)(job.phases_y * job.phases_x) * job.plane_bytes;
+    job.image_quads = (size_t)(job.groups * job.n_quads);
+    job.n_columns = (w->out[1] - 1) * job.plane_w + w->out[2];
+    return job;
+}
+
+// Chunks of columns whose inputs stay in the second-level cache while all outputs pass over them, and pieces for the workers.
+static void split_bytes(bytes_job *job, int n_workers)
+{
+    const int64_t tile = job->step->kernels->bytes_columns, column_bytes = (int64_t)(job->quad_bytes / job->plane_bytes) * job->n_quads * 4;
+    job->chunk = CHUNK_BYTES / column_bytes / tile * tile;
+    if (job->chunk < tile)
+        job->chunk = tile;
+    job->n_chunks = divide_up(job->n_columns, job->chunk);
+    job->tiles = divide_up(job->n_outputs, job->bytes->tile_rows);
+    const int64_t wanted = n_workers > 1 ? divide_up(4 * n_workers, job->groups * job->n_chunks) : 1;
+    job->row_tiles = divide_up(job->tiles, wanted);
+    job->n_row_parts = divide_up(job->tiles, job->row_tiles);
+}
+
+static size_t align_64(size_t n)
+{
+    return (n + 63) / 64 * 64;
+}
+
+static void place_scratch(bytes_job *job, unsigned char *shared)
+{
+    const size_t n_outputs = (size_t)(job->groups * job->n_outputs);
+    job->quads = shared;
+    shared += align_64(job->image_quads * job->quad_bytes + SLACK);
+    job->offsets = (uint32_t *)(void *)shared;
+    shared += align_64(job->bytes->n_steps * sizeof *job->offsets);
+    job->scales = (float *)(void *)shared;
+    shared += align_64(n_outputs * sizeof(float));
+    job->starts = (float *)(void *)shared;
+    shared += align_64(n_outputs * sizeof(float));
+    job->ranges = (float *)(void *)shared;
+}
+
+static void conv_bytes_plan(qcnn_step *step)
+{
+    const bytes_job job = measure_bytes(step);
+    const size_t quads = qcnn_plan_bytes(qcnn_plan_bytes((uint64_t)job.plane_h, (uint64_t)job.plane_w, 4),
+                                         (uint64_t)(job.phases_y * job.phases_x), (uint64_t)job.image_quads);
+    const size_t n_outputs = (size_t)(job.groups * job.n_outputs);
+    step->shared_bytes = quads > UINT32_MAX - 1024 ? SIZE_MAX // offsets have 32 bits
+                                                   : align_64(quads + SLACK) + align_64(job.bytes->n_steps * sizeof(uint32_t)) +
+                                                         2 * align_64(n_outputs * sizeof(float)) + MAX_PARTS * 2 * sizeof(float);
+    step->worker_bytes = align_64((size_t)job.w.in[2] * 4) + MAX_TILE * sizeof(float);
+}
+
+// ---- inputs to bytes ------------------------------------------------------------------------------------------------
+
+static int64_t input_elements(const bytes_job *job)
+{
+    return job->groups * job->n_inputs * job->w.in_elements;
+}
+
+static void find_ranges(void *argument, int index, int worker)
+{
+    (void)worker;
+    const bytes_job *job = argument;
+    const int64_t n = input_elements(job), part = divide_up(n, MAX_PARTS), first = index * part;
+    float *range = job->ranges + 2 * (size_t)index;
+    range[0] = range[1] = 0;
+    if (first < n)
+        job->step->kernels->range(job->step->inputs[0].data + job->image * n + first, (size_t)least(part, n - first), &range[0], &range[1]);
+}
+
+// The scale and zero of the image's bytes, and what makes of an output's sum its value.
+static void set_byte_scales(bytes_job *job, const qcnn_parallel *parallel)
+{
+    const float bound = 1e37F; // infinities end here
+    const int limit = job->step->kernels->bytes_limit;
+    float low = 0, high = 0;
+    qcnn_for(parallel, MAX_PARTS, find_ranges, job);
+    for (size_t i = 0; i < MAX_PARTS; i++) {
+        low = lesser(low, job->ranges[2 * i]);
+        high = greater(high, job->ranges[2 * i + 1]);
+    }
+    low = greater(low, -bound);
+    high = lesser(high, bound);
+    job->inverse = (high - low) / (float)limit;
+    job->scale = job->inverse > 0 ? 1 / job->inverse : 0;
+    if (!(job->scale < bound)) // numbers too small to have an inverse
+        job->scale = job->inverse = 0;
+    job->zero = (int)(-low * job->scale + 0.5F);
+    const bool has_bias = job->step->node->n_inputs > 2 && job->step->inputs[2].data;
+    for (size_t o = 0; o < (size_t)(job->groups * job->n_outputs); o++) {
+        job->scales[o] = job->bytes->scales[o] * job->inverse;
+        job->starts[o] = (has_bias ? job->step->inputs[2].data[o] : 0) - job->scales[o] * (float)job->zero * (float)job->bytes->sums[o];
+    }
+}
+
+// A row of one quad's bytes, all remainders of x: padded input row y * stride + phase_y.
+static void pack_byte_row(const bytes_job *job, const float *channels, int n_channels, int64_t phase_y, int64_t y, uint8_t *quad,
+                          uint8_t *line)
+{
+    const qcnn_window *w = &job->w;
+    const int64_t in_y = y * w->stride[1] + phase_y - w->begin[1];
+    const bool inside = in_y >= 0 && in_y < w->in[1];
+    const bool direct = w->stride[2] == 1; // no remainders: straight into place
+    uint8_t *row = quad + ((size_t)(phase_y * job->phases_x) * (size_t)job->plane_h + (size_t)y) * (size_t)job->plane_w * 4;
+    if (inside && !direct)
+        job->step->kernels->quantize_quads((size_t)w->in[2], channels + in_y * w->in[2], (size_t)w->in_elements, n_channels, job->scale,
+                                           job->zero, job->step->kernels->bytes_limit, line);
+    for (int64_t phase = 0; phase < job->phases_x; phase++, row += job->plane_bytes) {
+        int64_t first = 0, end = 0; // the columns inside the input
+        if (inside) {
+            const int64_t before = w->begin[2] - phase;
+            first = before > 0 ? least(divide_up(before, w->stride[2]), job->plane_w) : 0;
+            end = w->in[2] + before > 0 ? least(divide_up(w->in[2] + before, w->stride[2]), job->plane_w) : 0;
+            end = end > first ? end : first;
+        }
+        memset(row, job->zero, (size_t)first * 4);
+        const int64_t x = first * w->stride[2] + phase - w->begin[2];
+        if (direct && end > first)
+            job->step->kernels->quantize_quads((size_t)(end - first), channels + in_y * w->in[2] + x, (size_t)w->in_elements, n_channels,
+                                               job->scale, job->zero, job->step->kernels->bytes_limit, row + first * 4);
+        else
+            for (int64_t i = first; i < end; i++)
+                memcpy(row + i * 4, line + (x + (i - first) * w->stride[2]) * 4, 4);
+        memset(row + end * 4, job->zero, (size_t)(job->plane_w - end) * 4);
+    }
+}
+
+static void pack_quads(void *argument, int64_t begin, int64_t end, int worker)
+{
+    const bytes_job *job = argument;
+    const int64_t rows = job->phases_y * job->plane_h;
+    uint8_t *line = job->step->worker + (size_t)worker * job->step->worker_bytes;
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t index = i / rows, group = index / job->n_quads, q = index % job->n_quads;
+        const float *channels =
+            job->step->inputs[0].data + job->image * input_elements(job) + (group * job->n_inputs + 4 * q) * job->w.in_elements;
+        pack_byte_row(job, channels, (int)least(4, job->n_inputs - 4 * q), i % rows / job->plane_h, i % job->plane_h,
+                      job->quads + (size_t)index * job->quad_bytes, line);
+    }
+}
+
+// ---- products -------------------------------------------------------------------------------------------------------
+
+static void find_offsets(const bytes_job *job)
+{
+    const qcnn_window *w = &job->w;
+    uint32_t *offset = job->offsets;
+    for (int64_t q = 0; q < job->n_quads; q++)
+        for (int64_t ky = 0; ky < w->kernel[1]; ky++)
+            for (int64_t kx = 0; kx < w->kernel[2]; kx++) {
+                const int64_t y = ky * w->dilation[1], x = kx * w->dilation[2];
+                const int64_t plane = y % w->stride[1] * job->phases_x + x % w->stride[2];
+                *offset++ = (uint32_t)((size_t)q * job->quad_bytes + (size_t)plane * job->plane_bytes +
+                                       (size_t)(y / w->stride[1] * job->plane_w + x / w->stride[2]) * 4);
+            }
+}
+
+// Copies the columns of a tile that are output positions: columns j0..j0+n-1 of `tile` [rows][stride].
+static void copy_tile(const bytes_job *job, const float *tile, size_t stride, int64_t rows, int64_t j0, int64_t n, float *y)
+{
+    const int64_t width = job->w.out[2];
+    for (int64_t j = j0; j < j0 + n;) {
+        const int64_t oy = j / job->plane_w, ox = j % job->plane_w, next = least(j0 + n, (oy + 1) * job->plane_w);
+        const int64_t length = least(next - j, width - ox);
+        if (length > 0)
+            for (int64_t r = 0; r < rows; r++)
+                memcpy(y + r * job->w.out_elements + oy * width + ox, tile + (size_t)r * stride + (j - j0), (size_t)length * sizeof *y);
+        j = next;
+    }
+}
+
+static void multiply_byte_piece(const bytes_job *job, int64_t group, int64_t row_part, int64_t chunk, float *tile)
+{
+    const qcnn_step *step = job->step;
+    const qcnn_kernels *kernels = step->kernels;
+    const qcnn_activation *activation = &step->node->attributes.activation;
+    const float low = activation->function == QCNN_RELU ? 0 : -INFINITY;
+    const bool direct = job->plane_w == job->w.out[2];
+    const int64_t tile_rows = job->bytes->tile_rows, tile_columns = kernels->bytes_columns;
+    const int64_t last_column = least(job->n_columns, (chunk + 1) * job->chunk);
+    const uint8_t *quads = job->quads + (size_t)(group * job->n_quads) * job->quad_bytes;
+    for (int64_t t = row_part * job->row_tiles; t < least(job->tiles, (row_part + 1) * job->row_tiles); t++) {
+        const int64_t rows = least(tile_rows, job->n_outputs - t * tile_rows), o = group * job->n_outputs + t * tile_rows;
+        const int8_t *weights = job->bytes->weights + (size_t)(group * job->tiles + t) * job->bytes->tile_bytes;
+        float *y = step->output + (job->image * job->groups * job->n_outputs + o) * job->w.out_elements;
+        for (int64_t j = chunk * job->chunk; j < last_column; j += tile_columns) {
+            const int64_t columns = least(tile_columns, last_column - j);
+            kernels->dense_bytes((size_t)rows, (size_t)columns, job->bytes->n_steps, weights, quads + j * 4, job->offsets, job->scales + o,
+                                 job->starts + o, low, direct ? y + j : tile, (size_t)(direct ? job->w.out_elements : tile_columns));
+            if (!direct)
+                copy_tile(job, tile, (size_t)tile_columns, rows, j, columns, y);
+        }
+    }
+}
+
+static void multiply_byte_pieces(void *argument, int index, int worker)
+{
+    const bytes_job *job = argument;
+    float *tile = (float *)(void *)(job->step->worker + (size_t)worker * job->step->worker_bytes + align_64((size_t)job->w.in[2] * 4));
+    multiply_byte_piece(job, index / (job->n_row_parts * job->n_chunks), index / job->n_chunks % job->n_row_parts, index % job->n_chunks,
+                        tile);
+}
+
+static void activate_rows(void *argument, int64_t begin, int64_t end, int worker)
+{
+    (void)worker;
+    const bytes_job *job = argument;
+    const int64_t n = job->w.out_elements;
+    qcnn_fused_activation(job->step, job->step->output + (job->image * job->groups * job->n_outputs + begin) * n,
+                          (size_t)((end - begin) * n));
+}
+
+static void conv_bytes_run(const qcnn_step *step, const qcnn_parallel *parallel)
+{
+    bytes_job job = measure_bytes(step);
+    split_bytes(&job, qcnn_n_workers(parallel));
+    place_scratch(&job, step->shared);
+    find_offsets(&job);
+    memset(job.quads + job.image_quads * job.quad_bytes, 0, SLACK);
+    for (job.image = 0; job.image < step->output_shape.dims[0]; job.image++) {
+        set_byte_scales(&job, parallel);
+        qcnn_for_range(parallel, (int64_t)job.image_quads * job.phases_y * job.plane_h, 1, pack_quads, &job);
+        qcnn_for(parallel, (int)(job.groups * job.n_row_parts * job.n_chunks), multiply_byte_pieces, &job);
+        if (step->node->attributes.activation.function != QCNN_RELU)
+            qcnn_for_range(parallel, job.groups * job.n_outputs, 1, activate_rows, &job);
+    }
+}
+
+const qcnn_layer_type qcnn_layer_conv_bytes = { conv_bytes_plan, conv_bytes_run };
