@@ -13,8 +13,8 @@ else()
     list(FILTER engine_sources EXCLUDE REGEX "_(avx[0-9a-z]*|neon[a-z]*|wasm)[.]c$")
 endif()
 set_source_files_properties(${engine_sources} PROPERTIES COMPILE_OPTIONS "-O3")
-foreach(source ${engine_sources}) # what runs once, at load: -O3 would only make it larger
-    if(source MATCHES "/src/(base|model)/")
+foreach(source ${engine_sources}) # inner loops live in the kernels: -O3 would only make the rest larger
+    if(source MATCHES "/src/(base|model|engine)/")
         set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O2")
     endif()
 endforeach()

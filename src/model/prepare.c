@@ -155,7 +155,7 @@ static bool runs_in_bytes(const qcnn_model *model, const qcnn_node *node, const 
            (node->attributes.groups == 1 || weights->shape.dims[1] >= 4);
 }
 
-static qcnn_status decode(const qcnn_model *model, qcnn_node *node, const qcnn_tensor *weights, qcnn_error *error)
+static qcnn_status decode_weights(const qcnn_model *model, qcnn_node *node, const qcnn_tensor *weights, qcnn_error *error)
 {
     if (runs_in_bytes(model, node, weights))
         return qcnn_dense_bytes_make(weights, node->attributes.groups, model->kernels->bytes_rows, &node->bytes, error);
@@ -195,7 +195,7 @@ static qcnn_status choose_method(const qcnn_model *model, qcnn_node *node, uint6
         return qcnn_fail(error, QCNN_ERROR_UNSUPPORTED, "node '%s': its weights take %llu bytes decoded, too many beside their codebook",
                          node->name ? node->name : "", (unsigned long long)n_bytes);
     *budget -= n_bytes;
-    return decode(model, node, weights, error);
+    return decode_weights(model, node, weights, error);
 }
 
 qcnn_status qcnn_model_prepare(qcnn_model *model, const char *kernels, qcnn_error *error)
