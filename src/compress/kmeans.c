@@ -32,6 +32,7 @@ qcnn_status qcnn_kmeans_new(int max_points, int max_dim, int max_codewords, qcnn
     if (!problem)
         return qcnn_fail_memory(error, sizeof *problem);
     problem->stride = stride;
+    problem->max_iterations = MAX_ITERATIONS;
     // Zeroed, so that the padding behind the last point is always defined.
     problem->points = qcnn_allocate_zeroed(dim * stride, sizeof(float));
     problem->codewords = qcnn_allocate(k * dim, sizeof(float));
@@ -244,7 +245,7 @@ static double lloyd(qcnn_kmeans *problem, uint64_t seed, float *codewords, uint8
     qcnn_rng rng = { seed };
     choose_start(problem, &rng, codewords);
     double error = assign(problem, codewords, assignments);
-    for (int iteration = 0; iteration < MAX_ITERATIONS && error > 0; iteration++) {
+    for (int iteration = 0; iteration < problem->max_iterations && error > 0; iteration++) {
         count_points(problem, assignments);
         fill_empty(problem, assignments);
         move_codewords(problem, assignments, codewords);

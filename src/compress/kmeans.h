@@ -14,6 +14,7 @@
 // many times: the caller sets n, dim, k and the points before each run.
 typedef struct qcnn_kmeans {
     int n, dim, k; // points, coordinates, codewords wanted: 1 or more, k at most QCNN_MAX_CODEWORDS
+    int max_iterations; // of a run; set when made to more than are ever worth it
     size_t stride; // floats between coordinates of `points`, set when made
     float *points; // [dim][stride]: coordinate d of point i is points[d * stride + i]
     // results
