@@ -14,7 +14,8 @@
 typedef struct compress_request {
     const char *model_path, *output, *calibration, *report;
     cli_model_options model;
-    const char *preset, *settings, *correction;
+    const char *preset, *settings;
+    qcnn_correction correction;
     uint64_t seed;
     int threads;
     bool json;
@@ -38,8 +39,14 @@ static int compress_model(const compress_request *request, const qcnn_model *ori
     options.seed = request->seed;
     options.parallel = qcnn_pool_hook(pool);
     options.progress = &progress->hook;
+    options.correction = request->correction;
     qcnn_error error;
+    qcnn_dataset *calibration = NULL;
+    if (request->calibration && qcnn_dataset_open(request->calibration, &calibration, &error))
+        return cli_fail_at(request->calibration, &error);
+    options.calibration = calibration;
     const qcnn_status failed = qcnn_compress(original, &options, compressed, &error);
+    qcnn_dataset_free(calibration);
     cli_progress_end(progress);
     const int stopped = cli_progress_stopped();
     if (stopped) { // also when the signal came too late for the hook: nothing has been written yet
@@ -128,14 +135,8 @@ static int check_request(const compress_request *request)
         return CLI_FAILED;
     if (request->report && strcmp(request->report, request->output) == 0)
         return cli_fail("%s: it cannot be both the model and the report; name two files", request->output);
-    if (!request->calibration)
-        return CLI_DONE;
-    qcnn_dataset *dataset;
-    qcnn_error error;
-    if (qcnn_dataset_open(request->calibration, &dataset, &error))
-        return cli_fail_at(request->calibration, &error);
-    qcnn_dataset_free(dataset);
-    cli_note("%s: not used, since --correction none needs no calibration images", request->calibration);
+    if (request->calibration && request->correction == QCNN_CORRECTION_NONE)
+        cli_note("%s: not used, since --correction none needs no calibration images", request->calibration);
     return CLI_DONE;
 }
 
@@ -158,10 +159,20 @@ static int run_request(const compress_request *request)
     return status;
 }
 
+static qcnn_correction choose_correction(const char *text, const char *calibration)
+{
+    if (!text)
+        return calibration ? QCNN_CORRECTION_NETWORK : QCNN_CORRECTION_NONE;
+    return strcmp(text, "none") == 0    ? QCNN_CORRECTION_NONE
+           : strcmp(text, "layer") == 0 ? QCNN_CORRECTION_LAYER
+                                        : QCNN_CORRECTION_NETWORK;
+}
+
 static int run_compress(const cli_command *command, int argc, char **argv)
 {
     static const char *const presets[] = { "q-cnn", NULL }, *const corrections[] = { "none", "layer", "network", NULL };
-    compress_request request = { .preset = "q-cnn", .correction = "none", .seed = 1 };
+    compress_request request = { .preset = "q-cnn", .seed = 1 };
+    const char *correction = NULL;
     bool by_preset = false, by_ratio = false, by_drop = false, refine = false;
     double ratio = 0, drop = 0, minutes = 0;
     const cli_option options[] = {
@@ -181,9 +192,9 @@ static int run_compress(const cli_command *command, int argc, char **argv)
         CLI_OPTION_CLASSES(&request.model.classes),
         { .name = "--correction",
           .value = "KIND",
-          .text = &request.correction,
+          .text = &correction,
           .choices = corrections,
-          .help = "none (the default); layer and network: not in this version" },
+          .help = "none; layer: each layer alone; network: front to back (default: network if --calib is given)" },
         { .name = "--ratio",
           .value = "R",
           .real = &ratio,
@@ -213,8 +224,9 @@ static int run_compress(const cli_command *command, int argc, char **argv)
         return cli_usage(command, "--preset, --ratio and --max-drop exclude each other");
     if (by_ratio || by_drop || refine)
         return cli_usage(command, "%s is not available in this version", by_ratio ? "--ratio" : by_drop ? "--max-drop" : "--refine");
-    if (strcmp(request.correction, "none") != 0)
-        return cli_usage(command, "--correction %s is not available in this version", request.correction);
+    request.correction = choose_correction(correction, request.calibration);
+    if (request.correction != QCNN_CORRECTION_NONE && !request.calibration)
+        return cli_usage(command, "--correction %s needs --calib DATASET", correction);
     if (!request.output)
         return cli_usage(command, "it needs -o OUT.qcnn");
     request.model_path = argv[1];

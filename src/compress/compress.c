@@ -2,6 +2,7 @@
 // Compressing a model: choose settings, copy the graph, replace the weights of each layer by a codebook.
 
 #include "base/rng.h"
+#include "compress/correction.h"
 #include "compress/finish.h"
 #include "compress/quantize.h"
 #include "compress/settings.h"
@@ -16,8 +17,8 @@ static qcnn_status check_options(const qcnn_compress_options *options, qcnn_erro
     if (options->size != sizeof *options)
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "compress options of %zu bytes: start from qcnn_compress_options_default",
                          options->size);
-    if (options->correction != QCNN_CORRECTION_NONE)
-        return qcnn_fail(error, QCNN_ERROR_UNSUPPORTED, "error correction is not built in yet; choose none");
+    if (options->correction != QCNN_CORRECTION_NONE && !options->calibration)
+        return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "error correction needs calibration images: give --calib DATASET");
     return QCNN_OK;
 }
 
@@ -63,7 +64,10 @@ static qcnn_status make_compressed(const qcnn_model *original, const qcnn_compre
 {
     QCNN_TRY(qcnn_settings_choose(original, options->preset, options->settings, settings, error));
     QCNN_TRY(qcnn_model_copy(original, compressed, error));
-    QCNN_TRY(compress_layers(*compressed, settings, options, error));
+    if (options->correction == QCNN_CORRECTION_NONE)
+        QCNN_TRY(compress_layers(*compressed, settings, options, error));
+    else
+        QCNN_TRY(qcnn_correct(original, settings, options, *compressed, error));
     QCNN_TRY(qcnn_model_finish(*compressed, false, error));
     const char *kernels = qcnn_model_kernels(original);
     return qcnn_model_prepare(*compressed, *kernels ? kernels : NULL, error);

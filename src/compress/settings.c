@@ -10,8 +10,7 @@
 
 // ---- what a layer allows --------------------------------------------------------------------------------------------
 
-// How many places read a tensor: node inputs and graph outputs.
-static int count_readers(const qcnn_model *model, const qcnn_tensor *tensor)
+int qcnn_tensor_readers(const qcnn_model *model, const qcnn_tensor *tensor)
 {
     const int index = (int)(tensor - model->tensors);
     int n_readers = 0;
@@ -62,7 +61,7 @@ static void apply_preset(const qcnn_model *model, qcnn_layer_setting *settings)
     for (size_t n = 0; n < model->n_nodes; n++) {
         const qcnn_tensor *weights = qcnn_node_weights(model, &model->nodes[n]);
         settings[n] = (qcnn_layer_setting){ 0 };
-        if (weights && count_readers(model, weights) == 1)
+        if (weights && qcnn_tensor_readers(model, weights) == 1)
             settings[n] = preset_of(&model->nodes[n], weights, n == last_fc);
     }
 }
@@ -142,7 +141,7 @@ static qcnn_status apply_piece(const qcnn_model *model, const char *piece, const
                          (long long)n_inputs, groups_of(&model->nodes[layer]) > 1 ? " in a group" : "");
     if (n_codewords < 2 || n_codewords > QCNN_MAX_CODEWORDS)
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "settings: '%.*s': K must be 2 to %d", shown(n_piece), piece, QCNN_MAX_CODEWORDS);
-    if (count_readers(model, weights) != 1)
+    if (qcnn_tensor_readers(model, weights) != 1)
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "settings: '%.*s': the layer shares its weights with another and has to stay dense",
                          shown(n_piece), piece);
     if (qcnn_codebook_form(&weights->shape, groups_of(&model->nodes[layer]), false, subspace, n_codewords).n_subspaces == 0)

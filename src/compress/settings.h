@@ -11,6 +11,7 @@ typedef struct qcnn_layer_setting {
     int n_codewords;    // K
     bool set_per_group; // a convolution's groups have codebooks of their own
     bool named;         // by the caller's text, not the preset
+    qcnn_number_type codeword_type;
 } qcnn_layer_setting;
 
 // Fills settings[model->n_nodes]. `preset` NULL: "q-cnn"; `text` NULL or "LAYER=C/K,LAYER=dense,...", layers by their exact
@@ -23,5 +24,8 @@ typedef struct qcnn_layer_setting {
 // - weights are read by anything else as well.
 qcnn_status qcnn_settings_choose(const qcnn_model *model, const char *preset, const char *text, qcnn_layer_setting *settings,
                                  qcnn_error *error);
+
+// How many places of the model read a tensor of it: node inputs and graph outputs.
+int qcnn_tensor_readers(const qcnn_model *model, const qcnn_tensor *tensor);
 
 #endif

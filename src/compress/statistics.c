@@ -11,7 +11,7 @@
 #include "compress/blas.h"
 #include "engine/layers.h"
 
-enum { BLOCK_ROWS = 2048, MAX_BATCH = 256 };
+enum { BLOCK_ROWS = 1024, MAX_BATCH = 256 };
 
 struct qcnn_statistics_builder {
     qcnn_statistics s;

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+// The walk from layer to layer. For each: statistics over samples, the corrected target, the fit, the bias from the means.
+
+#include "compress/correction.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "compress/blas.h"
+#include "compress/fit.h"
+#include "compress/quantize.h"
+#include "compress/samples.h"
+#include "compress/statistics.h"
+#include "compress/target.h"
+#include "compress/walk.h"
+
+// How much of the calibration set is used. An image gives a convolution many rows, a fully-connected layer one: those get
+// more samples, for which the walk starts again from the images.
+enum { CONV_SAMPLES = 4000, FC_SAMPLES = 10000, HELD_OUT_SAMPLES = 300, POSITIONS = 16 };
+static const uint64_t keep_bytes = (uint64_t)600 << 20; // of one walk at one stop
+
+typedef struct correction {
+    const qcnn_model *original;
+    qcnn_model *compressed;
+    const qcnn_layer_setting *settings;
+    const qcnn_compress_options *options;
+    qcnn_samples samples;
+    qcnn_walk_samples taken;
+    qcnn_walk *wanted; // through the original
+    qcnn_walk *given;  // through the network as far as it is quantized; NULL: there is no difference yet
+} correction;
+
+static const char *name_of(const qcnn_node *node)
+{
+    return node->name ? node->name : "";
+}
+
+// Progress of a layer: its first part is the walk, the second the fit.
+typedef struct part {
+    const qcnn_progress *outer;
+    double begin, end;
+} part;
+
+static const double walk_share = 0.6;
+
+static int report_part(void *context, const char *stage, double fraction)
+{
+    const part *p = context;
+    return p->outer->report(p->outer->context, stage, p->begin + (p->end - p->begin) * fraction);
+}
+
+// ---- samples --------------------------------------------------------------------------------------------------------
+
+// Starts the walks at the images, with so many samples.
+static qcnn_status start_walks(correction *c, int n_samples, qcnn_error *error)
+{
+    const int n_held = c->samples.n_images[QCNN_PART_HELD_OUT];
+    const bool differ = c->given;
+    qcnn_walk_free(c->wanted);
+    qcnn_walk_free(c->given);
+    c->wanted = c->given = NULL;
+    c->taken = (qcnn_walk_samples){ .source = &c->samples, .n = { n_samples, n_held < HELD_OUT_SAMPLES ? n_held : HELD_OUT_SAMPLES } };
+    QCNN_TRY(qcnn_walk_new(c->original, &c->taken, c->options->parallel, &c->wanted, error));
+    return differ ? qcnn_walk_new(c->compressed, &c->taken, c->options->parallel, &c->given, error) : QCNN_OK;
+}
+
+// Rows of input that one sample gives to the layer.
+static bool gives_many_rows(const correction *c, const qcnn_node *node)
+{
+    const qcnn_shape *x = &c->original->values[node->inputs[0]].shape, *y = &c->original->values[node->output].shape;
+    const uint64_t n_in = node->op == QCNN_OP_CONV ? 1 : (uint64_t)x->dims[x->rank - 1];
+    const uint64_t rows = node->op == QCNN_OP_CONV ? qcnn_shape_elements(y) / (uint64_t)y->dims[1] : qcnn_shape_elements(x) / n_in;
+    return rows >= POSITIONS / 2;
+}
+
+static qcnn_status choose_samples(correction *c, const qcnn_node *node, qcnn_error *error)
+{
+    const int wanted = gives_many_rows(c, node) ? CONV_SAMPLES : FC_SAMPLES;
+    return c->wanted && c->taken.n[0] >= wanted ? QCNN_OK : start_walks(c, wanted, error);
+}
+
+// ---- statistics -----------------------------------------------------------------------------------------------------
+
+static qcnn_status walk_to(correction *c, size_t n, qcnn_statistics_builder *builder, qcnn_error *error)
+{
+    const qcnn_progress *progress = c->options->progress;
+    const char *name = name_of(&c->original->nodes[n]);
+    const int n_all = c->taken.n[0] + c->taken.n[1], chunk = qcnn_walk_chunk_size(c->wanted);
+    const float *x[256], *o[256];
+    for (int first = 0; first < n_all; first += chunk) {
+        if (progress && progress->report(progress->context, name, walk_share * first / n_all))
+            return qcnn_fail(error, QCNN_ERROR_CANCELLED, "cancelled while calibrating layer '%s'", name);
+        const int count = n_all - first < chunk ? n_all - first : chunk;
+        QCNN_TRY(qcnn_walk_chunk(c->wanted, first, count, error));
+        if (c->given)
+            QCNN_TRY(qcnn_walk_chunk(c->given, first, count, error));
+        for (int i = 0; i < count; i++) {
+            o[i] = qcnn_walk_input(c->wanted, first + i);
+            x[i] = c->given ? qcnn_walk_input(c->given, first + i) : o[i];
+        }
+        qcnn_statistics_add(builder, first, count, x, o);
+    }
+    return QCNN_OK;
+}
+
+static qcnn_status gather(correction *c, size_t n, qcnn_statistics *statistics, qcnn_error *error)
+{
+    qcnn_statistics_builder *builder;
+    QCNN_TRY(qcnn_walk_begin(c->wanted, n, keep_bytes, error));
+    if (c->given)
+        QCNN_TRY(qcnn_walk_begin(c->given, n, keep_bytes, error));
+    QCNN_TRY(qcnn_statistics_begin(c->original, n, POSITIONS, c->taken.n[0], c->taken.n[1], qcnn_rng_split(c->options->seed, n),
+                                   c->options->parallel, &builder, error));
+    const qcnn_status status = walk_to(c, n, builder, error);
+    if (status == QCNN_OK)
+        qcnn_statistics_end(builder, statistics);
+    qcnn_statistics_free_builder(builder);
+    qcnn_walk_end(c->wanted);
+    if (c->given)
+        qcnn_walk_end(c->given);
+    return status;
+}
+
+// ---- a layer --------------------------------------------------------------------------------------------------------
+
+// Puts `bias` (n floats, taken over) in the place of the node's bias, or gives it one.
+static qcnn_status set_bias(qcnn_model *model, size_t index, float *bias, int64_t n, qcnn_error *error)
+{
+    qcnn_node *node = &model->nodes[index];
+    qcnn_tensor *old = qcnn_node_bias(model, node), tensor = { .shape = { 1, { n } }, .data = bias, .owned_data = bias, .error = -1 };
+    if (old && qcnn_tensor_readers(model, old) == 1) {
+        qcnn_tensor_release(old);
+        *old = tensor;
+        return QCNN_OK;
+    }
+    int *inputs = qcnn_allocate(3, sizeof *inputs), tensor_index, value;
+    if (!inputs) {
+        qcnn_release(bias);
+        return qcnn_fail_memory(error, 3 * sizeof *inputs);
+    }
+    memcpy(inputs, node->inputs, 2 * sizeof *inputs);
+    qcnn_release(node->inputs);
+    node->inputs = inputs;
+    node->inputs[2] = -1;
+    node->n_inputs = 3;
+    const qcnn_shape shape = tensor.shape;
+    QCNN_TRY(qcnn_model_add_tensor(model, &tensor, &tensor_index, error));
+    QCNN_TRY(qcnn_model_add_value(model, NULL, &shape, tensor_index, &value, error));
+    node->inputs[2] = value;
+    return QCNN_OK;
+}
+
+// Weights of a codebook as matrices of statistics' layout, into w[g].
+static qcnn_status decode(const qcnn_codebook *book, const qcnn_statistics *s, float **w, qcnn_error *error)
+{
+    const size_t n = (size_t)s->n, n_outputs = (size_t)s->n_outputs, n_channels = (size_t)book->n_inputs, n_taps = (size_t)book->n_taps;
+    float *flat = qcnn_allocate((size_t)s->groups * n * n_outputs, sizeof *flat);
+    if (!flat)
+        return qcnn_fail_memory(error, (size_t)s->groups * n * n_outputs * sizeof *flat);
+    qcnn_codebook_decode(book, flat);
+    for (int g = 0; g < s->groups; g++)
+        for (size_t o = 0; o < n_outputs; o++)
+            for (size_t c = 0; c < n_channels; c++)
+                for (size_t t = 0; t < n_taps; t++)
+                    w[g][(t * n_channels + c) * n_outputs + o] = flat[(((size_t)g * n_outputs + o) * n_channels + c) * n_taps + t];
+    qcnn_release(flat);
+    return QCNN_OK;
+}
+
+// Installs codebook, error and bias. s->cross (no longer needed) receives the weights.
+static qcnn_status install(correction *c, size_t n, qcnn_statistics *s, qcnn_tensor *tensor, qcnn_error *error)
+{
+    qcnn_tensor *weights = qcnn_node_weights(c->compressed, &c->compressed->nodes[n]);
+    tensor->shape = weights->shape;
+    qcnn_tensor_release(weights);
+    *weights = *tensor;
+    *tensor = (qcnn_tensor){ 0 };
+    QCNN_TRY(decode(&weights->codebook, s, s->cross, error));
+    double relative;
+    QCNN_TRY(qcnn_response_error(s, s->cross, c->options->parallel, &relative, error));
+    weights->error = (float)relative;
+
+    const size_t rows = (size_t)s->n, n_outputs = (size_t)s->n_outputs, n_all = (size_t)s->groups * n_outputs;
+    const qcnn_tensor *old = qcnn_node_bias(c->original, &c->original->nodes[n]);
+    float *bias = qcnn_allocate(n_all, sizeof *bias);
+    if (!bias)
+        return qcnn_fail_memory(error, n_all * sizeof *bias);
+    for (int g = 0; g < s->groups; g++)
+        for (size_t o = 0; o < n_outputs; o++) {
+            double sum = old ? (double)old->data[(size_t)g * n_outputs + o] : 0;
+            for (size_t i = 0; i < rows; i++)
+                sum += s->wanted_mean[(size_t)g * rows + i] * (double)s->weights[g][i * n_outputs + o] -
+                       s->input_mean[(size_t)g * rows + i] * (double)s->cross[g][i * n_outputs + o];
+            bias[(size_t)g * n_outputs + o] = (float)sum;
+        }
+    return set_bias(c->compressed, n, bias, (int64_t)n_all, error);
+}
+
+static qcnn_status fit_layer(correction *c, size_t n, qcnn_statistics *s, qcnn_tensor *tensor, qcnn_error *error)
+{
+    const qcnn_node *node = &c->original->nodes[n];
+    const qcnn_layer_setting *setting = &c->settings[n];
+    const qcnn_tensor *weights = qcnn_node_weights(c->original, node);
+    const part second = { c->options->progress, walk_share, 1 };
+    const qcnn_progress progress = { report_part, (void *)&second };
+    qcnn_codebook form = qcnn_codebook_form(&weights->shape, s->groups, setting->set_per_group, setting->subspace, setting->n_codewords);
+    form.codeword_type = setting->codeword_type;
+    const qcnn_fit_problem problem = { .n = s->n, .gram = s->gram, .target = s->cross };
+    const qcnn_fit_options fit = {
+        .name = name_of(node),
+        .seed = qcnn_rng_split(c->options->seed, n),
+        .n_passes = form.n_taps == 1 && form.n_sets == form.groups ? 1 : 4,
+        .n_sweeps = form.n_taps == 1 && form.n_sets == form.groups ? 2 : 5,
+        .parallel = c->options->parallel,
+        .progress = c->options->progress ? &progress : NULL,
+    };
+    return qcnn_fit(&form, &problem, &fit, tensor, error);
+}
+
+// Quantizes node n. The shrunk moments belong to the fit alone: errors are measured on held-out rows, or with them for want of any.
+static qcnn_status correct_layer(correction *c, size_t n, qcnn_error *error)
+{
+    const qcnn_node *node = &c->original->nodes[n];
+    if (c->settings[n].subspace > QCNN_MAX_CORRECTED_SUBSPACE)
+        return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "layer '%s': with error correction C is at most %d", name_of(node),
+                         QCNN_MAX_CORRECTED_SUBSPACE);
+    QCNN_TRY(choose_samples(c, node, error));
+    qcnn_statistics statistics = { 0 };
+    QCNN_TRY(gather(c, n, &statistics, error));
+    double ridge;
+    qcnn_tensor tensor = { 0 };
+    qcnn_status status = qcnn_target_find(&statistics, c->options->parallel, &ridge, error);
+    if (status == QCNN_OK) {
+        qcnn_target_shrink(&statistics);
+        status = fit_layer(c, n, &statistics, &tensor, error);
+    }
+    if (status == QCNN_OK)
+        status = install(c, n, &statistics, &tensor, error);
+    qcnn_statistics_free(&statistics);
+    if (status == QCNN_OK && !c->given && c->options->correction == QCNN_CORRECTION_NETWORK)
+        status = qcnn_walk_fork(c->wanted, c->compressed, &c->given, error);
+    return status;
+}
+
+qcnn_status qcnn_correct(const qcnn_model *original, const qcnn_layer_setting *settings, const qcnn_compress_options *options,
+                         qcnn_model *compressed, qcnn_error *error)
+{
+    qcnn_blas_start();
+    correction c = { .original = original, .compressed = compressed, .settings = settings, .options = options };
+    QCNN_TRY(qcnn_samples_open(original, options->calibration, options->preprocess, qcnn_rng_split(options->seed, original->n_nodes),
+                               &c.samples, error));
+    qcnn_status status = QCNN_OK;
+    for (size_t n = 0; status == QCNN_OK && n < original->n_nodes; n++)
+        if (settings[n].subspace > 0)
+            status = correct_layer(&c, n, error);
+    qcnn_walk_free(c.wanted);
+    qcnn_walk_free(c.given);
+    qcnn_samples_close(&c.samples);
+    return status;
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// The corrected target, its ridge, and the error that is left.
+
+#include "compress/target.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "compress/blas.h"
+
+enum { CHOOSE_BELOW = 12000 }; // rows of G above which one try of the ridge has to do: each takes n^3 / 3 operations
+
+static double mean_diagonal(const qcnn_statistics *s, int g)
+{
+    double sum = 0;
+    for (size_t i = 0; i < (size_t)s->n; i++)
+        sum += (double)s->gram[g][i * (size_t)s->n + i];
+    return sum / s->n;
+}
+
+// ---- errors ---------------------------------------------------------------------------------------------------------
+
+// sum over held-out rows of (r + x d)^2, d: n x n_outputs; d NULL: of (r + x W)^2 = T^2.
+static qcnn_status held_error(const qcnn_statistics *s, int g, const float *d, const qcnn_parallel *parallel, double *sum, qcnn_error *error)
+{
+    const size_t n_outputs = (size_t)s->n_outputs, n = (size_t)s->n_held * n_outputs;
+    float *r = qcnn_allocate(n, sizeof *r);
+    if (!r)
+        return qcnn_fail_memory(error, n * sizeof *r);
+    memcpy(r, s->held_residual[g], n * sizeof *r);
+    const qcnn_gemm_call call = { .m = s->n_held, .n = s->n_outputs, .k = s->n, .alpha = 1, .beta = 1, .a = s->held_inputs[g],
+                                  .lda = (size_t)s->n, .b = d ? d : s->weights[g], .ldb = n_outputs, .c = r, .ldc = n_outputs };
+    qcnn_gemm(&call, parallel);
+    for (size_t i = 0; i < n; i++)
+        *sum += (double)r[i] * (double)r[i];
+    qcnn_release(r);
+    return QCNN_OK;
+}
+
+// tr(d^T G d), or with w the power tr(W^T G W) for d NULL.
+static qcnn_status moment_error(const qcnn_statistics *s, int g, const float *d, const qcnn_parallel *parallel, double *sum, qcnn_error *error)
+{
+    const size_t n_outputs = (size_t)s->n_outputs, n = (size_t)s->n * n_outputs;
+    float *gd = qcnn_allocate(n, sizeof *gd);
+    if (!gd)
+        return qcnn_fail_memory(error, n * sizeof *gd);
+    const qcnn_gemm_call call = { .m = s->n, .n = s->n_outputs, .k = s->n, .alpha = 1, .a = s->gram[g], .lda = (size_t)s->n, .b = d,
+                                  .ldb = n_outputs, .c = gd, .ldc = n_outputs };
+    qcnn_gemm(&call, parallel);
+    for (size_t i = 0; i < n; i++)
+        *sum += (double)gd[i] * (double)d[i];
+    qcnn_release(gd);
+    return QCNN_OK;
+}
+
+qcnn_status qcnn_response_error(const qcnn_statistics *s, float *const *w, const qcnn_parallel *parallel, double *relative, qcnn_error *error)
+{
+    const size_t n = (size_t)s->n * (size_t)s->n_outputs;
+    float *d = qcnn_allocate(n, sizeof *d);
+    if (!d)
+        return qcnn_fail_memory(error, n * sizeof *d);
+    double sum = 0, power = 0;
+    qcnn_status status = QCNN_OK;
+    for (int g = 0; status == QCNN_OK && g < s->groups; g++) {
+        for (size_t i = 0; i < n; i++)
+            d[i] = s->weights[g][i] - w[g][i];
+        if (s->n_held > 0) {
+            status = held_error(s, g, d, parallel, &sum, error);
+            if (status == QCNN_OK)
+                status = held_error(s, g, NULL, parallel, &power, error);
+        } else {
+            status = moment_error(s, g, d, parallel, &sum, error);
+            if (status == QCNN_OK)
+                status = moment_error(s, g, s->weights[g], parallel, &power, error);
+        }
+    }
+    qcnn_release(d);
+    *relative = power > 0 ? sum / power : 0;
+    return status;
+}
+
+// ---- target ---------------------------------------------------------------------------------------------------------
+
+// d = (G + ridge)^-1 cross of group g, into d; factor is n x n scratch. d may be cross.
+static bool solve_shift(const qcnn_statistics *s, int g, double ridge, float *factor, float *d, const qcnn_parallel *parallel)
+{
+    const size_t n = (size_t)s->n, n_outputs = (size_t)s->n_outputs;
+    const double mean = mean_diagonal(s, g);
+    memcpy(factor, s->gram[g], n * n * sizeof *factor);
+    for (size_t i = 0; i < n; i++)
+        factor[i * n + i] += (float)(ridge * ((double)factor[i * n + i] + 0.1 * mean) + 1e-6 * mean + 1e-30);
+    if (!qcnn_cholesky(s->n, factor, n, parallel))
+        return false;
+    if (d != s->cross[g])
+        memcpy(d, s->cross[g], n * n_outputs * sizeof *d);
+    qcnn_cholesky_solve(s->n, factor, n, s->n_outputs, d, n_outputs, parallel);
+    return true;
+}
+
+// Held-out error of all groups with this ridge; HUGE_VAL where the equations cannot be solved.
+static qcnn_status try_ridge(const qcnn_statistics *s, double ridge, float *factor, float *d, const qcnn_parallel *parallel, double *sum,
+                             qcnn_error *error)
+{
+    *sum = 0;
+    for (int g = 0; g < s->groups; g++) {
+        if (!solve_shift(s, g, ridge, factor, d, parallel)) {
+            *sum = HUGE_VAL;
+            return QCNN_OK;
+        }
+        for (size_t i = 0; i < (size_t)s->n * (size_t)s->n_outputs; i++)
+            d[i] = -d[i];
+        QCNN_TRY(held_error(s, g, d, parallel, sum, error));
+    }
+    return QCNN_OK;
+}
+
+// Threefold steps from a first guess, in the direction that helps, until it does no more.
+static qcnn_status choose_ridge(const qcnn_statistics *s, float *factor, float *d, const qcnn_parallel *parallel, double *ridge,
+                                qcnn_error *error)
+{
+    double best, sum;
+    QCNN_TRY(try_ridge(s, *ridge, factor, d, parallel, &best, error));
+    for (int up = 1; up >= 0; up--) {
+        const double first = *ridge, factor_of_step = up ? 3 : 1.0 / 3;
+        for (int step = 0; step < 4; step++) {
+            QCNN_TRY(try_ridge(s, *ridge * factor_of_step, factor, d, parallel, &sum, error));
+            if (!(sum < best))
+                break;
+            best = sum;
+            *ridge *= factor_of_step;
+        }
+        if (*ridge != first)
+            break;
+    }
+    return QCNN_OK;
+}
+
+static bool all_zero(const float *x, size_t n)
+{
+    size_t i = 0;
+    while (i < n && x[i] == 0)
+        i++;
+    return i == n;
+}
+
+static qcnn_status find_target(qcnn_statistics *s, float *factor, float *d, const qcnn_parallel *parallel, double *ridge, qcnn_error *error)
+{
+    const size_t n = (size_t)s->n * (size_t)s->n_outputs;
+    *ridge = (double)s->n / (double)s->n_rows;
+    if (s->n_held > 0 && s->n < CHOOSE_BELOW)
+        QCNN_TRY(choose_ridge(s, factor, d, parallel, ridge, error));
+    for (int g = 0; g < s->groups; g++) {
+        if (!solve_shift(s, g, *ridge, factor, s->cross[g], parallel))
+            memset(s->cross[g], 0, n * sizeof(float)); // the weights as they were are a target too
+        for (size_t i = 0; i < n; i++)
+            s->cross[g][i] += s->weights[g][i];
+    }
+    return QCNN_OK;
+}
+
+qcnn_status qcnn_target_find(qcnn_statistics *s, const qcnn_parallel *parallel, double *ridge, qcnn_error *error)
+{
+    const size_t n = (size_t)s->n, n_weights = n * (size_t)s->n_outputs;
+    bool nothing_to_do = true;
+    for (int g = 0; g < s->groups; g++)
+        nothing_to_do = nothing_to_do && all_zero(s->cross[g], n_weights);
+    *ridge = 0;
+    if (nothing_to_do) {
+        for (int g = 0; g < s->groups; g++)
+            memcpy(s->cross[g], s->weights[g], n_weights * sizeof(float));
+        return QCNN_OK;
+    }
+    float *factor = qcnn_allocate(n * n, sizeof *factor), *d = s->n < CHOOSE_BELOW ? qcnn_allocate(n_weights, sizeof *d) : NULL;
+    qcnn_status status = factor && (d || s->n >= CHOOSE_BELOW) ? QCNN_OK : qcnn_fail_memory(error, (n * n + n_weights) * sizeof *factor);
+    if (status == QCNN_OK)
+        status = find_target(s, factor, d, parallel, ridge, error);
+    qcnn_release(factor);
+    qcnn_release(d);
+    return status;
+}
+
+void qcnn_target_shrink(qcnn_statistics *s)
+{
+    const size_t n = (size_t)s->n;
+    const double shrink = 0.2 * s->n / (s->n + (double)s->n_rows);
+    for (int g = 0; g < s->groups; g++) {
+        const double mean = mean_diagonal(s, g), floor = (0.1 * shrink + 1e-4) * mean + 1e-20;
+        float *gram = s->gram[g];
+        for (size_t i = 0; i < n; i++)
+            for (size_t j = 0; j < n; j++)
+                gram[i * n + j] = i == j ? gram[i * n + j] + (float)floor : gram[i * n + j] * (float)(1 - shrink);
+    }
+}

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a layer's statistics to the weights it should have and the metric in which they are quantized.
+
+#ifndef QCNN_COMPRESS_TARGET_H
+#define QCNN_COMPRESS_TARGET_H
+
+#include "compress/statistics.h"
+
+// Replaces s->cross by the target W* = W + (G + ridge)^-1 cross, which makes up for what the layers before have broken. The ridge is a
+// multiple of G's diagonal, since few samples and many inputs overfit; where samples are held out, the multiple that does best
+// on them is taken. Errors: MEMORY.
+qcnn_status qcnn_target_find(qcnn_statistics *s, const qcnn_parallel *parallel, double *ridge, qcnn_error *error);
+
+// Shrinks G towards its diagonal, the more the fewer rows it was summed over, and makes it positive definite.
+void qcnn_target_shrink(qcnn_statistics *s);
+
+// Relative error of the responses that weights w give on held-out rows, or where there are none by the moments (before
+// qcnn_target_find, which takes cross away): sum (T - x w)^2 / sum T^2, means taken out. w[g]: n x n_outputs.
+qcnn_status qcnn_response_error(const qcnn_statistics *s, float *const *w, const qcnn_parallel *parallel, double *relative, qcnn_error *error);
+
+#endif
