@@ -163,9 +163,7 @@ static qcnn_correction choose_correction(const char *text, const char *calibrati
 {
     if (!text)
         return calibration ? QCNN_CORRECTION_NETWORK : QCNN_CORRECTION_NONE;
-    return strcmp(text, "none") == 0    ? QCNN_CORRECTION_NONE
-           : strcmp(text, "layer") == 0 ? QCNN_CORRECTION_LAYER
-                                        : QCNN_CORRECTION_NETWORK;
+    return strcmp(text, "none") == 0 ? QCNN_CORRECTION_NONE : strcmp(text, "layer") == 0 ? QCNN_CORRECTION_LAYER : QCNN_CORRECTION_NETWORK;
 }
 
 static int run_compress(const cli_command *command, int argc, char **argv)

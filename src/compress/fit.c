@@ -151,8 +151,16 @@ void qcnn_fit_find_residual(fit_state *s)
     const size_t n = (size_t)s->n, ld = (size_t)s->n_outputs;
     for (int g = 0; g < s->form->groups; g++) {
         // R = G w*, then - G w: no room for w* - w is needed.
-        qcnn_gemm_call call = { .m = s->n, .n = s->n_outputs, .k = s->n, .alpha = 1, .a = s->problem->gram[g], .lda = n,
-                                .b = s->problem->target[g], .ldb = ld, .c = s->residual[g], .ldc = ld };
+        qcnn_gemm_call call = { .m = s->n,
+                                .n = s->n_outputs,
+                                .k = s->n,
+                                .alpha = 1,
+                                .a = s->problem->gram[g],
+                                .lda = n,
+                                .b = s->problem->target[g],
+                                .ldb = ld,
+                                .c = s->residual[g],
+                                .ldc = ld };
         qcnn_gemm(&call, s->options->parallel);
         call.alpha = -1;
         call.beta = 1;
@@ -175,8 +183,8 @@ void qcnn_fit_watch(fit_state *s, const char *step)
                              ((double)s->problem->target[g][i * ld + o] - (double)s->weights[g][i * ld + o]);
         for (int b = 0; b < s->n_blocks; b++)
             for (size_t o = 0; o < ld; o++)
-                objective += (double)s->options->price *
-                             (double)fit_bits(s, fit_set(s, g), s->blocks[b].m)[s->assigned[g][(size_t)b * ld + o]];
+                objective +=
+                    (double)s->options->price * (double)fit_bits(s, fit_set(s, g), s->blocks[b].m)[s->assigned[g][(size_t)b * ld + o]];
     }
     s->options->watch(s->options->watch_context, step, objective);
 }
@@ -199,7 +207,8 @@ static void sum_blocks(const fit_state *s, int set, int m, double *sum)
         for (int b = m; b < s->n_blocks; b += s->form->n_subspaces)
             for (int i = 0; i < width; i++)
                 for (int j = 0; j < width; j++)
-                    sum[i * width + j] += (double)s->problem->gram[g][(size_t)(s->blocks[b].row + i) * (size_t)s->n + (size_t)(s->blocks[b].row + j)];
+                    sum[i * width + j] +=
+                        (double)s->problem->gram[g][(size_t)(s->blocks[b].row + i) * (size_t)s->n + (size_t)(s->blocks[b].row + j)];
 }
 
 // k-means of the points R w* with G_m = R^T R: distances there are the metric's.
@@ -254,7 +263,8 @@ static qcnn_status start(fit_state *s, qcnn_error *error)
     const int n_workers = qcnn_n_workers(s->options->parallel), n = s->form->n_sets * s->form->n_subspaces;
     const size_t c = (size_t)s->form->subspace;
     start_job job = { .s = s, .workspace = qcnn_allocate_zeroed((size_t)n_workers, sizeof *job.workspace) };
-    qcnn_status status = job.workspace && new_matrices(n_workers, c * c * sizeof(double), &job.root) ? QCNN_OK : qcnn_fail_memory(error, c * c);
+    qcnn_status status =
+        job.workspace && new_matrices(n_workers, c * c * sizeof(double), &job.root) ? QCNN_OK : qcnn_fail_memory(error, c * c);
     for (int i = 0; status == QCNN_OK && i < n_workers; i++) {
         status = qcnn_kmeans_new(qcnn_codebook_n_columns(s->form), s->form->subspace, s->form->n_codewords, &job.workspace[i], error);
         if (status == QCNN_OK)
@@ -267,7 +277,8 @@ static qcnn_status start(fit_state *s, qcnn_error *error)
     qcnn_release(job.workspace);
     free_matrices(&job.root, n_workers);
     if (status == QCNN_OK && job.failed)
-        return qcnn_fail(error, QCNN_ERROR_UNSUPPORTED, "layer '%s': its inputs cannot be corrected for; leave the layer dense", s->options->name);
+        return qcnn_fail(error, QCNN_ERROR_UNSUPPORTED, "layer '%s': its inputs cannot be corrected for; leave the layer dense",
+                         s->options->name);
     if (status == QCNN_OK && s->options->price > 0)
         qcnn_fit_count_bits(s);
     return status;

@@ -65,8 +65,9 @@ static void apply(const fit_state *s, int g, int b, int tile, int panel_row, int
 static void update_residual(const fit_state *s, int g, int row, int end_row, int tile, const float *change, size_t stride)
 {
     const size_t ld = (size_t)s->n_outputs, n = (size_t)s->n;
-    qcnn_gemm_call call = { .n = fit_tile_width(s, tile), .k = end_row - row, .alpha = -1, .beta = 1, .lda = n, .b = change, .ldb = stride,
-                            .ldc = ld };
+    qcnn_gemm_call call = {
+        .n = fit_tile_width(s, tile), .k = end_row - row, .alpha = -1, .beta = 1, .lda = n, .b = change, .ldb = stride, .ldc = ld
+    };
     call.m = row;
     call.a = s->problem->gram[g] + (size_t)row;
     call.c = s->residual[g] + (size_t)tile * FIT_TILE;
@@ -89,7 +90,8 @@ static void descend_tile(void *argument, int index, int worker)
     float *change = fit_panel(s, worker), *points = fit_points(s, worker);
     float *form = job->forms + (size_t)worker * (size_t)s->form->subspace * (size_t)s->form->subspace;
     for (int first = 0; first < s->n_blocks;) {
-        const int end = qcnn_fit_panel_end(s, first), row = s->blocks[first].row, end_row = s->blocks[end - 1].row + s->blocks[end - 1].width;
+        const int end = qcnn_fit_panel_end(s, first), row = s->blocks[first].row,
+                  end_row = s->blocks[end - 1].row + s->blocks[end - 1].width;
         for (int b = first; b < end; b++) {
             block_form(s, g, b, form);
             find_points(s, form, g, b, tile, points, FIT_TILE);

@@ -16,9 +16,9 @@ typedef struct feedback_job {
     float *const *factor;
     qcnn_error *errors;
     // a trained pass, block by block
-    int g, first, end, b;    // panel: blocks first..end - 1
-    float *sums, *points;    // [panel_rows][padded], [C'][padded]
-    float *form;             // C' x C'
+    int g, first, end, b; // panel: blocks first..end - 1
+    float *sums, *points; // [panel_rows][padded], [C'][padded]
+    float *form;          // C' x C'
 } feedback_job;
 
 // U_bb^T U_bb, full.
@@ -85,9 +85,16 @@ static void panel_sums(const fit_state *s, const float *factor, int g, int row, 
             memset(sums + (size_t)i * stride, 0, FIT_TILE * sizeof *sums);
         return;
     }
-    const qcnn_gemm_call call = { .m = end_row - row, .n = fit_tile_width(s, tile), .k = s->n - end_row, .alpha = 1,
-                                  .a = factor + (size_t)row * (size_t)s->n + (size_t)end_row, .lda = (size_t)s->n,
-                                  .b = s->residual[g] + (size_t)end_row * ld + first, .ldb = ld, .c = sums, .ldc = stride };
+    const qcnn_gemm_call call = { .m = end_row - row,
+                                  .n = fit_tile_width(s, tile),
+                                  .k = s->n - end_row,
+                                  .alpha = 1,
+                                  .a = factor + (size_t)row * (size_t)s->n + (size_t)end_row,
+                                  .lda = (size_t)s->n,
+                                  .b = s->residual[g] + (size_t)end_row * ld + first,
+                                  .ldb = ld,
+                                  .c = sums,
+                                  .ldc = stride };
     qcnn_gemm_serial(&call);
 }
 
@@ -99,7 +106,8 @@ static void feedback_tile(void *argument, int index, int worker)
     const fit_state *s = job->s;
     const int g = index / s->n_tiles, tile = index % s->n_tiles;
     const float *factor = job->factor[g];
-    float *sums = fit_panel(s, worker), *points = fit_points(s, worker), *form = job->form + (size_t)worker * (size_t)s->form->subspace * (size_t)s->form->subspace;
+    float *sums = fit_panel(s, worker), *points = fit_points(s, worker),
+          *form = job->form + (size_t)worker * (size_t)s->form->subspace * (size_t)s->form->subspace;
     for (int end = s->n_blocks; end > 0;) {
         const int first = qcnn_fit_panel_begin(s, end), row = s->blocks[first].row;
         panel_sums(s, factor, g, row, s->blocks[end - 1].row + s->blocks[end - 1].width, tile, sums, FIT_TILE);

@@ -15,11 +15,11 @@
 typedef struct solve_job {
     fit_state *s;
     int set, m, width, n_rows; // n_rows: taps x width
-    float *rows;    // [n_rows][n]: the subspace's rows of G
-    float *form;    // [n_rows][n_rows]: G between them
-    float *points;  // [n_rows][n_outputs]: h
-    float *change;  // [n_rows][n_outputs]
-    float *a, *b;   // K width squared, K width
+    float *rows;               // [n_rows][n]: the subspace's rows of G
+    float *form;               // [n_rows][n_rows]: G between them
+    float *points;             // [n_rows][n_outputs]: h
+    float *change;             // [n_rows][n_outputs]
+    float *a, *b;              // K width squared, K width
 } solve_job;
 
 static int block_of(const fit_state *s, int tap, int m)
@@ -52,8 +52,17 @@ static void find_points(const solve_job *job, int g)
         memcpy(job->points + (size_t)tap * width * ld, s->residual[g] + row * ld, width * ld * sizeof(float));
         memcpy(job->change + (size_t)tap * width * ld, s->weights[g] + row * ld, width * ld * sizeof(float));
     }
-    const qcnn_gemm_call call = { .m = job->n_rows, .n = s->n_outputs, .k = job->n_rows, .alpha = 1, .beta = 1, .a = job->form,
-                                  .lda = (size_t)job->n_rows, .b = job->change, .ldb = ld, .c = job->points, .ldc = ld };
+    const qcnn_gemm_call call = { .m = job->n_rows,
+                                  .n = s->n_outputs,
+                                  .k = job->n_rows,
+                                  .alpha = 1,
+                                  .beta = 1,
+                                  .a = job->form,
+                                  .lda = (size_t)job->n_rows,
+                                  .b = job->change,
+                                  .ldb = ld,
+                                  .c = job->points,
+                                  .ldc = ld };
     qcnn_gemm(&call, s->options->parallel);
 }
 
@@ -119,8 +128,18 @@ static void apply(const solve_job *job, int g)
                 w[i * ld + o] = value;
             }
     }
-    const qcnn_gemm_call call = { .transpose_a = true, .m = s->n, .n = s->n_outputs, .k = job->n_rows, .alpha = -1, .beta = 1,
-                                  .a = job->rows, .lda = (size_t)s->n, .b = job->change, .ldb = ld, .c = s->residual[g], .ldc = ld };
+    const qcnn_gemm_call call = { .transpose_a = true,
+                                  .m = s->n,
+                                  .n = s->n_outputs,
+                                  .k = job->n_rows,
+                                  .alpha = -1,
+                                  .beta = 1,
+                                  .a = job->rows,
+                                  .lda = (size_t)s->n,
+                                  .b = job->change,
+                                  .ldb = ld,
+                                  .c = s->residual[g],
+                                  .ldc = ld };
     qcnn_gemm(&call, s->options->parallel);
 }
 

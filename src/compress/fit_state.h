@@ -18,26 +18,27 @@ typedef struct fit_state {
     const qcnn_fit_problem *problem;
     const qcnn_fit_options *options;
     int n, n_outputs, n_blocks, n_tiles; // n_tiles: of one group
-    size_t padded;        // n_outputs, up to whole tiles
-    int panel_rows;       // at most so many rows between two products
-    bool trained;         // each block has a codebook to itself: no taps, no group shares it
-    bool frozen;          // codewords are not to move any more
-    fit_block *blocks;    // [n_blocks]
-    float **weights;      // [groups]: n x n_outputs, what the codebook stands for now
-    float **residual;     // [groups]: n x n_outputs: G (w* - w); in a feedback pass w* - w
-    uint8_t **assigned;   // [groups]: n_blocks x n_outputs
-    float *codewords;     // [n_sets][M][K][C']
-    float *scales;        // [n_sets][M]: of codewords rounded to int8; NULL otherwise
-    float *bits;          // [n_sets][M][K]: length of each codeword's number, or all 0
-    float *price;         // [groups][padded]: options->price / importance
-    float *importance;    // [groups][padded]
-    int step, n_steps;    // for progress
-    float **scratch;      // of each worker: panel_rows x FIT_TILE, C' x FIT_TILE, and K x (C' + 1)
+    size_t padded;                       // n_outputs, up to whole tiles
+    int panel_rows;                      // at most so many rows between two products
+    bool trained;                        // each block has a codebook to itself: no taps, no group shares it
+    bool frozen;                         // codewords are not to move any more
+    fit_block *blocks;                   // [n_blocks]
+    float **weights;                     // [groups]: n x n_outputs, what the codebook stands for now
+    float **residual;                    // [groups]: n x n_outputs: G (w* - w); in a feedback pass w* - w
+    uint8_t **assigned;                  // [groups]: n_blocks x n_outputs
+    float *codewords;                    // [n_sets][M][K][C']
+    float *scales;                       // [n_sets][M]: of codewords rounded to int8; NULL otherwise
+    float *bits;                         // [n_sets][M][K]: length of each codeword's number, or all 0
+    float *price;                        // [groups][padded]: options->price / importance
+    float *importance;                   // [groups][padded]
+    int step, n_steps;                   // for progress
+    float **scratch;                     // of each worker: panel_rows x FIT_TILE, C' x FIT_TILE, and K x (C' + 1)
 } fit_state;
 
 static inline float *fit_codebook(const fit_state *s, int set, int m)
 {
-    return s->codewords + ((size_t)set * (size_t)s->form->n_subspaces + (size_t)m) * (size_t)s->form->n_codewords * (size_t)s->form->subspace;
+    return s->codewords +
+           ((size_t)set * (size_t)s->form->n_subspaces + (size_t)m) * (size_t)s->form->n_codewords * (size_t)s->form->subspace;
 }
 
 static inline float *fit_bits(const fit_state *s, int set, int m)
@@ -54,7 +55,8 @@ void qcnn_fit_decode(fit_state *s);
 // residual = G (w* - w).
 void qcnn_fit_find_residual(fit_state *s);
 
-// One feedback pass, with factor[g] = U, G = U^T U (upper triangle): new assignments, with trained codebooks also new codewords; weights follow.
+// One feedback pass, with factor[g] = U, G = U^T U (upper triangle): new assignments, with trained codebooks also new codewords; weights
+// follow.
 qcnn_status qcnn_fit_feedback(fit_state *s, float *const *factor, qcnn_error *error);
 
 // Codebooks by least squares for the present assignments; residual and weights follow.
@@ -99,8 +101,8 @@ static inline float *fit_constants(const fit_state *s, int worker)
     return fit_points(s, worker) + (size_t)s->form->subspace * FIT_TILE;
 }
 
-// Assigns the outputs of a tile: to each the codeword d of the block with the least d^T Q d - 2 d^T h + price * bits. form: Q, width x width;
-// points: h, width x FIT_TILE.
+// Assigns the outputs of a tile: to each the codeword d of the block with the least d^T Q d - 2 d^T h + price * bits. form: Q, width x
+// width; points: h, width x FIT_TILE.
 void qcnn_fit_assign(const fit_state *s, int g, int b, int tile, const float *form, const float *points, int worker);
 
 // The same for all outputs of a group, after moving the block's codewords to where they fit best: a few rounds of both, with
@@ -112,8 +114,8 @@ void qcnn_fit_code_lengths(const int *counts, int n_codewords, float *bits);
 
 // R^T R = a for a symmetric positive definite matrix of small size, in place, upper triangle; false if it is not.
 bool qcnn_small_cholesky(int n, double *a);
-void qcnn_small_solve(int n, const double *r, double *x);            // R^T R x = x
-void qcnn_small_solve_upper(int n, const double *r, double *x);      // R x = x
+void qcnn_small_solve(int n, const double *r, double *x);       // R^T R x = x
+void qcnn_small_solve_upper(int n, const double *r, double *x); // R x = x
 
 // Tells progress that `fraction` of the present step is done. Errors: CANCELLED.
 qcnn_status qcnn_fit_report(fit_state *s, double fraction, qcnn_error *error);

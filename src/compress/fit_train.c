@@ -64,7 +64,10 @@ void qcnn_fit_assign(const fit_state *s, int g, int b, int tile, const float *fo
         }
         constant[k] = (float)sum;
     }
-    const qcnn_candidates candidates = { .n = k_all, .dim = width, .direction = direction, .constant = constant,
+    const qcnn_candidates candidates = { .n = k_all,
+                                         .dim = width,
+                                         .direction = direction,
+                                         .constant = constant,
                                          .bits = s->options->price > 0 ? fit_bits(s, set, m) : NULL,
                                          .price = s->price + (size_t)g * s->padded + (size_t)tile * FIT_TILE };
     qcnn_nearest(&candidates, points, FIT_TILE, (size_t)fit_tile_width(s, tile),

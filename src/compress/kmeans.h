@@ -13,10 +13,10 @@
 // Points and codewords of one problem, and the memory to solve it. Made once for the largest problem, then filled and run
 // many times: the caller sets n, dim, k and the points before each run.
 typedef struct qcnn_kmeans {
-    int n, dim, k; // points, coordinates, codewords wanted: 1 or more, k at most QCNN_MAX_CODEWORDS
+    int n, dim, k;      // points, coordinates, codewords wanted: 1 or more, k at most QCNN_MAX_CODEWORDS
     int max_iterations; // of a run; set when made to more than are ever worth it
-    size_t stride; // floats between coordinates of `points`, set when made
-    float *points; // [dim][stride]: coordinate d of point i is points[d * stride + i]
+    size_t stride;      // floats between coordinates of `points`, set when made
+    float *points;      // [dim][stride]: coordinate d of point i is points[d * stride + i]
     // results
     int n_used;           // codewords that are used, the first ones: k, or fewer if there are fewer distinct points
     float *codewords;     // [k][dim], the unused ones zero

@@ -12,8 +12,8 @@ typedef float lanes_f __attribute__((vector_size(LANES * 4), may_alias, aligned(
 typedef int32_t lanes_i __attribute__((vector_size(LANES * 4), may_alias, aligned(4)));
 
 // Two vectors of points, x: [dim][stride], against all candidates.
-static inline __attribute__((always_inline)) void nearest_block(const qcnn_candidates *c, const float *x, size_t stride,
-                                                                const float *price, int32_t nearest[BLOCK])
+static inline __attribute__((always_inline)) void nearest_block(const qcnn_candidates *c, const float *x, size_t stride, const float *price,
+                                                                int32_t nearest[BLOCK])
 {
     const float far = FLT_MAX;
     lanes_f least0 = { far, far, far, far, far, far, far, far }, least1 = least0;
@@ -38,8 +38,8 @@ static inline __attribute__((always_inline)) void nearest_block(const qcnn_candi
     memcpy(nearest + LANES, &index1, sizeof index1);
 }
 
-static inline __attribute__((always_inline)) void nearest_all(const qcnn_candidates *c, const float *points, size_t stride,
-                                                              size_t n_points, uint8_t *nearest)
+static inline __attribute__((always_inline)) void nearest_all(const qcnn_candidates *c, const float *points, size_t stride, size_t n_points,
+                                                              uint8_t *nearest)
 {
     const float free_of_charge[BLOCK] = { 0 };
     int32_t index[BLOCK];
@@ -52,8 +52,8 @@ static inline __attribute__((always_inline)) void nearest_all(const qcnn_candida
 }
 
 #if defined(__x86_64__)
-__attribute__((target("avx2,fma"))) static void nearest_avx2(const qcnn_candidates *c, const float *points, size_t stride,
-                                                             size_t n_points, uint8_t *nearest)
+__attribute__((target("avx2,fma"))) static void nearest_avx2(const qcnn_candidates *c, const float *points, size_t stride, size_t n_points,
+                                                             uint8_t *nearest)
 {
     nearest_all(c, points, stride, n_points, nearest);
 }

@@ -17,15 +17,15 @@ struct qcnn_statistics_builder {
     qcnn_statistics s;
     const qcnn_parallel *parallel;
     qcnn_window window;
-    int n_channels; // of a group
+    int n_channels;                 // of a group
     int n_positions, n_fit_samples; // positions taken of a sample
     uint64_t seed;
     bool shifted;
-    float *shift;      // [groups][n]
-    float *x, *delta;  // [BLOCK_ROWS + n_positions * batch][groups * n]: inputs, and o - x
-    float *residual;   // [rows][n_outputs]: of one group
+    float *shift;     // [groups][n]
+    float *x, *delta; // [BLOCK_ROWS + n_positions * batch][groups * n]: inputs, and o - x
+    float *residual;  // [rows][n_outputs]: of one group
     int n_filled, capacity;
-    bool all_equal;    // o was x in all rows of the block
+    bool all_equal; // o was x in all rows of the block
     // the batch being gathered
     int first;
     const float *const *batch_x, *const *batch_o;
@@ -87,7 +87,8 @@ static void transpose_weights(const qcnn_statistics_builder *b, const float *wei
         for (size_t o = 0; o < n_outputs; o++)
             for (size_t c = 0; c < n_channels; c++)
                 for (size_t t = 0; t < n_taps; t++)
-                    b->s.weights[g][(t * n_channels + c) * n_outputs + o] = weights[(((size_t)g * n_outputs + o) * n_channels + c) * n_taps + t];
+                    b->s.weights[g][(t * n_channels + c) * n_outputs + o] =
+                        weights[(((size_t)g * n_outputs + o) * n_channels + c) * n_taps + t];
 }
 
 static qcnn_window window_of(const qcnn_model *model, const qcnn_node *node)
@@ -244,8 +245,16 @@ static void shift_rows(qcnn_statistics_builder *b, int begin, int end, bool add)
 static void find_residual(qcnn_statistics_builder *b, int g, int n_rows, float *residual)
 {
     const size_t n = (size_t)b->s.n, width = (size_t)b->s.groups * n, n_outputs = (size_t)b->s.n_outputs;
-    const qcnn_gemm_call call = { .m = n_rows, .n = (int)n_outputs, .k = (int)n, .alpha = 1, .a = b->delta + (size_t)g * n, .lda = width,
-                                  .b = b->s.weights[g], .ldb = n_outputs, .c = residual, .ldc = n_outputs };
+    const qcnn_gemm_call call = { .m = n_rows,
+                                  .n = (int)n_outputs,
+                                  .k = (int)n,
+                                  .alpha = 1,
+                                  .a = b->delta + (size_t)g * n,
+                                  .lda = width,
+                                  .b = b->s.weights[g],
+                                  .ldb = n_outputs,
+                                  .c = residual,
+                                  .ldc = n_outputs };
     qcnn_gemm(&call, b->parallel);
 }
 
@@ -264,8 +273,18 @@ static void flush(qcnn_statistics_builder *b)
         if (b->all_equal)
             continue;
         find_residual(b, g, b->n_filled, b->residual);
-        const qcnn_gemm_call call = { .transpose_a = true, .m = (int)n, .n = (int)n_outputs, .k = b->n_filled, .alpha = 1, .beta = 1,
-                                      .a = x, .lda = width, .b = b->residual, .ldb = n_outputs, .c = b->s.cross[g], .ldc = n_outputs };
+        const qcnn_gemm_call call = { .transpose_a = true,
+                                      .m = (int)n,
+                                      .n = (int)n_outputs,
+                                      .k = b->n_filled,
+                                      .alpha = 1,
+                                      .beta = 1,
+                                      .a = x,
+                                      .lda = width,
+                                      .b = b->residual,
+                                      .ldb = n_outputs,
+                                      .c = b->s.cross[g],
+                                      .ldc = n_outputs };
         qcnn_gemm(&call, b->parallel);
     }
     b->s.n_rows += b->n_filled;

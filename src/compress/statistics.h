@@ -14,12 +14,12 @@
 #include "model/model.h"
 
 typedef struct qcnn_statistics {
-    int groups, n, n_outputs; // rows and columns of a group's weight matrix
-    int64_t n_rows;           // samples summed up
-    double positions;         // rows that one image gives: output positions of a convolution
-    float **weights;          // [groups]: n x n_outputs, the original weights
-    float **gram;             // [groups]: n x n, symmetric
-    float **cross;            // [groups]: n x n_outputs
+    int groups, n, n_outputs;         // rows and columns of a group's weight matrix
+    int64_t n_rows;                   // samples summed up
+    double positions;                 // rows that one image gives: output positions of a convolution
+    float **weights;                  // [groups]: n x n_outputs, the original weights
+    float **gram;                     // [groups]: n x n, symmetric
+    float **cross;                    // [groups]: n x n_outputs
     double *input_mean, *wanted_mean; // [groups][n]: of x and of o
     // rows of held-out samples, means taken out
     int n_held;

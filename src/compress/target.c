@@ -22,15 +22,25 @@ static double mean_diagonal(const qcnn_statistics *s, int g)
 // ---- errors ---------------------------------------------------------------------------------------------------------
 
 // sum over held-out rows of (r + x d)^2, d: n x n_outputs; d NULL: of (r + x W)^2 = T^2.
-static qcnn_status held_error(const qcnn_statistics *s, int g, const float *d, const qcnn_parallel *parallel, double *sum, qcnn_error *error)
+static qcnn_status held_error(const qcnn_statistics *s, int g, const float *d, const qcnn_parallel *parallel, double *sum,
+                              qcnn_error *error)
 {
     const size_t n_outputs = (size_t)s->n_outputs, n = (size_t)s->n_held * n_outputs;
     float *r = qcnn_allocate(n, sizeof *r);
     if (!r)
         return qcnn_fail_memory(error, n * sizeof *r);
     memcpy(r, s->held_residual[g], n * sizeof *r);
-    const qcnn_gemm_call call = { .m = s->n_held, .n = s->n_outputs, .k = s->n, .alpha = 1, .beta = 1, .a = s->held_inputs[g],
-                                  .lda = (size_t)s->n, .b = d ? d : s->weights[g], .ldb = n_outputs, .c = r, .ldc = n_outputs };
+    const qcnn_gemm_call call = { .m = s->n_held,
+                                  .n = s->n_outputs,
+                                  .k = s->n,
+                                  .alpha = 1,
+                                  .beta = 1,
+                                  .a = s->held_inputs[g],
+                                  .lda = (size_t)s->n,
+                                  .b = d ? d : s->weights[g],
+                                  .ldb = n_outputs,
+                                  .c = r,
+                                  .ldc = n_outputs };
     qcnn_gemm(&call, parallel);
     for (size_t i = 0; i < n; i++)
         *sum += (double)r[i] * (double)r[i];
@@ -39,14 +49,23 @@ static qcnn_status held_error(const qcnn_statistics *s, int g, const float *d, c
 }
 
 // tr(d^T G d), or with w the power tr(W^T G W) for d NULL.
-static qcnn_status moment_error(const qcnn_statistics *s, int g, const float *d, const qcnn_parallel *parallel, double *sum, qcnn_error *error)
+static qcnn_status moment_error(const qcnn_statistics *s, int g, const float *d, const qcnn_parallel *parallel, double *sum,
+                                qcnn_error *error)
 {
     const size_t n_outputs = (size_t)s->n_outputs, n = (size_t)s->n * n_outputs;
     float *gd = qcnn_allocate(n, sizeof *gd);
     if (!gd)
         return qcnn_fail_memory(error, n * sizeof *gd);
-    const qcnn_gemm_call call = { .m = s->n, .n = s->n_outputs, .k = s->n, .alpha = 1, .a = s->gram[g], .lda = (size_t)s->n, .b = d,
-                                  .ldb = n_outputs, .c = gd, .ldc = n_outputs };
+    const qcnn_gemm_call call = { .m = s->n,
+                                  .n = s->n_outputs,
+                                  .k = s->n,
+                                  .alpha = 1,
+                                  .a = s->gram[g],
+                                  .lda = (size_t)s->n,
+                                  .b = d,
+                                  .ldb = n_outputs,
+                                  .c = gd,
+                                  .ldc = n_outputs };
     qcnn_gemm(&call, parallel);
     for (size_t i = 0; i < n; i++)
         *sum += (double)gd[i] * (double)d[i];
@@ -54,7 +73,8 @@ static qcnn_status moment_error(const qcnn_statistics *s, int g, const float *d,
     return QCNN_OK;
 }
 
-qcnn_status qcnn_response_error(const qcnn_statistics *s, float *const *w, const qcnn_parallel *parallel, double *relative, qcnn_error *error)
+qcnn_status qcnn_response_error(const qcnn_statistics *s, float *const *w, const qcnn_parallel *parallel, double *relative,
+                                qcnn_error *error)
 {
     const size_t n = (size_t)s->n * (size_t)s->n_outputs;
     float *d = qcnn_allocate(n, sizeof *d);

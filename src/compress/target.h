@@ -16,6 +16,7 @@ void qcnn_target_shrink(qcnn_statistics *s);
 
 // Relative error of the responses that weights w give on held-out rows, or where there are none by the moments (before
 // qcnn_target_find, which takes cross away): sum (T - x w)^2 / sum T^2, means taken out. w[g]: n x n_outputs.
-qcnn_status qcnn_response_error(const qcnn_statistics *s, float *const *w, const qcnn_parallel *parallel, double *relative, qcnn_error *error);
+qcnn_status qcnn_response_error(const qcnn_statistics *s, float *const *w, const qcnn_parallel *parallel, double *relative,
+                                qcnn_error *error);
 
 #endif

@@ -40,19 +40,19 @@ struct qcnn_walk {
     const qcnn_parallel *parallel;
     stop base;
     // the stretch under way
-    size_t node;         // where it ends
-    int x, chunk;        // the value that becomes known; samples at once
-    size_t n_elements;   // of one sample of it
+    size_t node;       // where it ends
+    int x, chunk;      // the value that becomes known; samples at once
+    size_t n_elements; // of one sample of it
     bool keep;
     stop next;           // filled while keeping; shares what it can with base
     qcnn_model *segment; // its nodes, or NULL: none to run by sessions
     walk_worker *workers;
-    const qcnn_node *fc; // the fully-connected layer at its start, or NULL
-    float *fc_weights;   // decoded; NULL: those of the model
+    const qcnn_node *fc;         // the fully-connected layer at its start, or NULL
+    float *fc_weights;           // decoded; NULL: those of the model
     float *fc_input, *fc_output; // [chunk][rows * inputs], [chunk][rows * outputs]
-    float *inputs;       // [chunk][n_elements]
-    qcnn_error *errors;  // [chunk]
-    int first;           // of the chunk
+    float *inputs;               // [chunk][n_elements]
+    qcnn_error *errors;          // [chunk]
+    int first;                   // of the chunk
 };
 
 static int n_samples(const qcnn_walk *walk)
@@ -282,9 +282,18 @@ static void run_fc(qcnn_walk *walk, int n)
     for (size_t row = 0; row < n_rows; row++)
         for (size_t o = 0; o < n_out; o++)
             walk->fc_output[row * n_out + o] = bias ? bias->data[o] : 0;
-    const qcnn_gemm_call call = { .transpose_b = true, .m = (int)n_rows, .n = (int)n_out, .k = (int)n_in, .alpha = 1, .beta = 1,
-                                  .a = walk->fc_input, .lda = n_in, .b = walk->fc_weights ? walk->fc_weights : weights->data,
-                                  .ldb = n_in, .c = walk->fc_output, .ldc = n_out };
+    const qcnn_gemm_call call = { .transpose_b = true,
+                                  .m = (int)n_rows,
+                                  .n = (int)n_out,
+                                  .k = (int)n_in,
+                                  .alpha = 1,
+                                  .beta = 1,
+                                  .a = walk->fc_input,
+                                  .lda = n_in,
+                                  .b = walk->fc_weights ? walk->fc_weights : weights->data,
+                                  .ldb = n_in,
+                                  .c = walk->fc_output,
+                                  .ldc = n_out };
     qcnn_gemm(&call, walk->parallel);
     if (walk->fc->attributes.activation.function != QCNN_IDENTITY)
         qcnn_kernels_find(NULL)->activate(&walk->fc->attributes.activation, walk->fc_output, walk->fc_output, n_rows * n_out);

@@ -118,11 +118,11 @@ static void test_no_step_raises_the_objective(void **state)
         bool important;
         qcnn_number_type type;
     } cases[] = {
-        { 1, 0, 24, 40, 1, 4, 8, 0, false, QCNN_FLOAT32 },       { 1, 0, 26, 300, 1, 4, 16, 0, true, QCNN_INT8 },
-        { 1, 0, 24, 140, 1, 8, 32, 0.5f, false, QCNN_FLOAT16 },  { 1, 0, 8, 40, 3, 4, 8, 0, false, QCNN_INT8 },
-        { 2, 0, 6, 33, 3, 4, 16, 0, true, QCNN_FLOAT32 },        { 2, 1, 6, 33, 3, 2, 16, 0.3f, true, QCNN_INT8 },
-        { 2, 1, 12, 130, 1, 3, 8, 0.2f, true, QCNN_FLOAT32 },    { 2, 0, 12, 50, 1, 3, 8, 0, false, QCNN_FLOAT16 },
-        { 1, 0, 1, 20, 5, 1, 4, 0, false, QCNN_FLOAT32 },        { 1, 0, 200, 30, 1, 150, 8, 0, false, QCNN_INT8 },
+        { 1, 0, 24, 40, 1, 4, 8, 0, false, QCNN_FLOAT32 },      { 1, 0, 26, 300, 1, 4, 16, 0, true, QCNN_INT8 },
+        { 1, 0, 24, 140, 1, 8, 32, 0.5f, false, QCNN_FLOAT16 }, { 1, 0, 8, 40, 3, 4, 8, 0, false, QCNN_INT8 },
+        { 2, 0, 6, 33, 3, 4, 16, 0, true, QCNN_FLOAT32 },       { 2, 1, 6, 33, 3, 2, 16, 0.3f, true, QCNN_INT8 },
+        { 2, 1, 12, 130, 1, 3, 8, 0.2f, true, QCNN_FLOAT32 },   { 2, 0, 12, 50, 1, 3, 8, 0, false, QCNN_FLOAT16 },
+        { 1, 0, 1, 20, 5, 1, 4, 0, false, QCNN_FLOAT32 },       { 1, 0, 200, 30, 1, 150, 8, 0, false, QCNN_INT8 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         layer l;
@@ -133,8 +133,14 @@ static void test_no_step_raises_the_objective(void **state)
         for (int o = 0; o < 512; o++)
             importance[o] = (float)(0.2 + qcnn_rng_unit(&rng));
         course c = { 0 };
-        const qcnn_fit_options options = { .name = "layer", .seed = 3, .n_passes = 3, .n_sweeps = 4, .price = cases[i].price,
-                                           .importance = cases[i].important ? importance : NULL, .watch = watch, .watch_context = &c };
+        const qcnn_fit_options options = { .name = "layer",
+                                           .seed = 3,
+                                           .n_passes = 3,
+                                           .n_sweeps = 4,
+                                           .price = cases[i].price,
+                                           .importance = cases[i].important ? importance : NULL,
+                                           .watch = watch,
+                                           .watch_context = &c };
         l.form.codeword_type = cases[i].type;
         qcnn_tensor tensor;
         qcnn_error error = { 0 };
@@ -223,8 +229,9 @@ static void test_threads_change_nothing(void **state)
         for (int i = 0; i < 2; i++) {
             qcnn_pool *pool;
             assert_int_equal(qcnn_pool_create(1 + 2 * i, &pool, NULL), QCNN_OK);
-            const qcnn_fit_options options = { .name = "layer", .n_passes = 2, .n_sweeps = 2, .price = 0.1f,
-                                               .parallel = qcnn_pool_hook(pool) };
+            const qcnn_fit_options options = {
+                .name = "layer", .n_passes = 2, .n_sweeps = 2, .price = 0.1f, .parallel = qcnn_pool_hook(pool)
+            };
             assert_int_equal(qcnn_fit(&l.form, &l.problem, &options, &tensors[i], NULL), QCNN_OK);
             qcnn_pool_free(pool);
         }
