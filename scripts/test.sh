@@ -18,7 +18,7 @@ ctest --test-dir build --output-on-failure -j "$jobs"
 echo "== unit tests under AddressSanitizer and UndefinedBehaviorSanitizer =="
 cmake -S . -B build-sanitize -G Ninja -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=RelWithDebInfo -DQCNN_SANITIZE=ON >/dev/null
 ninja -C build-sanitize >build-sanitize/ninja.log || { cat build-sanitize/ninja.log; exit 1; }
-ctest --test-dir build-sanitize --output-on-failure -j "$jobs" -R '^(unit|cli)/'
+ctest --test-dir build-sanitize --output-on-failure -j "$jobs" -R '^(unit/|cli|kernels)'
 
 echo "== tests with threads under ThreadSanitizer =="
 cmake -S . -B build-threads -G Ninja -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=RelWithDebInfo -DQCNN_THREAD_SANITIZE=ON >/dev/null
