@@ -235,6 +235,11 @@ QCNN_KERNEL(dense_bytes) qcnn_dense_bytes_4x16_neondot;
 
 // ---- WebAssembly SIMD (*_wasm.c) ----
 
+QCNN_KERNEL(dots) qcnn_dots_wasm;
+QCNN_KERNEL(depthwise) qcnn_depthwise_wasm;
+QCNN_KERNEL(maximum) qcnn_maximum_wasm;
+QCNN_KERNEL(accumulate) qcnn_accumulate_wasm;
+QCNN_KERNEL(lrn) qcnn_lrn_wasm;
 QCNN_KERNEL(range) qcnn_range_wasm;
 QCNN_KERNEL(quantize_quads) qcnn_quantize_quads_wasm;
 QCNN_KERNEL(quantize_words) qcnn_quantize_words_wasm;
