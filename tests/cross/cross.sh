@@ -3,7 +3,7 @@
 # The engine on a processor that this machine is not: builds it, the kernel tester and engine_run for the target, runs both
 # in an emulator, and compares the scores of a compressed network with those of this machine's C tier.
 #   tests/cross/cross.sh TARGET BUILD_FOLDER      TARGET: aarch64, armv7, wasm, x86 (older ones),
-# two_files (this machine, the engine as qcnn.c and qcnn.h)
+# two_files (this machine, the engine as qcnn.c and qcnn.h), coverage (docs/kernels.md, after the others)
 # Exit status 77 and a word on standard error when a tool is missing. The packages are those of
 # scripts/install_packages.sh test.
 set -euo pipefail
@@ -103,6 +103,11 @@ x86)
     ;;
 two_files)
     tests/two_files.sh "$build" "$model"
+    ;;
+coverage)
+    # What the other targets' testers listed, where they ran.
+    "$build/kernels_test" --list >"$out/list"
+    scripts/kernel_coverage.py $(ls "$build"/cross/{coverage,aarch64,wasm}/list 2>/dev/null)
     ;;
 *)
     echo "cross.sh: no target $target" >&2
