@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The engine from a file to scores on any machine: loads a model, runs it on seeded inputs with each tier of this processor
-// and prints the bits of what comes out, a line a tier:
-//   engine_run MODEL.qcnn  ->  c 3f800000 bf000000 ...
+// and prints the bits of what comes out, two lines a tier:
+//   engine_run MODEL.qcnn  ->  c/exact 3f800000 bf000000 ...
+//                              c/integer 3f800100 bf000000 ...
 // It uses the public header and the C library alone, so that it also tests the engine as two files (scripts/amalgamate.py).
 
 #include <stdio.h>
@@ -52,14 +53,15 @@ static float *input_values(int64_t n)
     return values;
 }
 
-// Runs one tier; prints its line. False when it failed.
-static int run(const void *bytes, size_t n_bytes, const char *tier)
+// Runs one tier, with float tables and weights or with integer ones; prints its line. False when it failed.
+static int run(const void *bytes, size_t n_bytes, const char *tier, int exact)
 {
     qcnn_error error;
     qcnn_model *model;
     qcnn_session *session;
     qcnn_load_options options = qcnn_load_options_default();
     options.kernels = tier;
+    options.exact = exact;
     if (qcnn_model_load(bytes, n_bytes, &options, &model, &error) || qcnn_session_create(model, NULL, &session, &error)) {
         fprintf(stderr, "engine_run: %s\n", error.message);
         return 0;
@@ -79,7 +81,7 @@ static int run(const void *bytes, size_t n_bytes, const char *tier)
         outputs[i] = malloc((size_t)elements(&shape) * sizeof(float));
     }
     qcnn_run(session, (const float *const *)inputs, outputs);
-    printf("%s", qcnn_model_kernels(model));
+    printf("%s/%s", qcnn_model_kernels(model), exact ? "exact" : "integer");
     for (int i = 0; i < n_outputs; i++) {
         const qcnn_shape shape = qcnn_session_output_shape(session, i);
         for (int64_t j = 0; j < elements(&shape); j++) {
@@ -107,7 +109,7 @@ int main(int argc, char **argv)
     void *bytes = read_file(argv[1], &n_bytes);
     int fine = 1;
     for (int i = 0; fine && qcnn_kernels_name(i); i++)
-        fine = run(bytes, n_bytes, qcnn_kernels_name(i));
+        fine = run(bytes, n_bytes, qcnn_kernels_name(i), 1) && run(bytes, n_bytes, qcnn_kernels_name(i), 0);
     free(bytes);
     return !fine;
 }
