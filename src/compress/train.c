@@ -18,15 +18,17 @@ static const qcnn_node *producer_of(const qcnn_model *model, int value)
     return NULL;
 }
 
-// The value whose softmax the network gives, or gives itself.
+// The value whose softmax the network gives, perhaps reshaped; or what it gives itself.
 static int find_logits(const qcnn_model *model)
 {
-    int value = model->outputs[0];
+    int value = model->outputs[0], logits = value;
     for (;;) {
         const qcnn_node *node = producer_of(model, value);
-        if (!node || (node->op != QCNN_OP_SOFTMAX && node->op != QCNN_OP_LOG_SOFTMAX && node->op != QCNN_OP_RESHAPE))
-            return value;
+        const bool softmax = node && (node->op == QCNN_OP_SOFTMAX || node->op == QCNN_OP_LOG_SOFTMAX);
+        if (!softmax && !(node && node->op == QCNN_OP_RESHAPE))
+            return logits;
         value = node->inputs[0];
+        logits = softmax ? value : logits;
     }
 }
 
@@ -200,7 +202,10 @@ static qcnn_status new_bias(const qcnn_trainer *trainer, const qcnn_tensor *tens
 
 static bool same_constant(const qcnn_tensor *a, const qcnn_tensor *b)
 {
-    return (!a && !b) || (a && b && a->data && a->data == b->data);
+    if (!a || !b || !a->data || !b->data)
+        return a == b;
+    return a->data == b->data || (qcnn_shape_equal(&a->shape, &b->shape) &&
+                                  memcmp(a->data, b->data, (size_t)qcnn_shape_elements(&a->shape) * sizeof(float)) == 0);
 }
 
 // Whether the teacher's node `n` computes the same from the same.

@@ -29,7 +29,8 @@ static int add_conv(qcnn_model *model, int x, int c_in, int c_out, int groups, b
     a.groups = groups;
     a.activation = (qcnn_activation){ activation, 0.3f, 0.8f };
     const qcnn_shape w = { 4, { c_out, c_in / groups, 3, 3 } }, b = { 1, { c_out } };
-    const int weights = build_codebook(model, w, groups, per_group, 3, 5, rng), bias = build_random(model, b, rng);
+    const int subspace = c_in / groups < 3 ? c_in / groups : 3;
+    const int weights = build_codebook(model, w, groups, per_group, subspace, 5, rng), bias = build_random(model, b, rng);
     return build_node(model, QCNN_OP_CONV, &a, 3, x, weights, bias);
 }
 
@@ -242,14 +243,14 @@ static int middle_lrn(qcnn_model *model, int x, qcnn_rng *rng)
 
 static int middle_concat(qcnn_model *model, int x, qcnn_rng *rng)
 {
-    const int a = add_conv(model, x, 4, 3, 1, false, QCNN_RELU, rng), b = add_conv(model, x, 4, 2, 1, false, QCNN_SIGMOID, rng);
+    const int a = add_conv(model, x, 4, 3, 1, false, QCNN_TANH, rng), b = add_conv(model, x, 4, 2, 1, false, QCNN_SIGMOID, rng);
     return build_node(model, QCNN_OP_CONCAT, (&(qcnn_attributes){ .axis = 1 }), 3, a, x, b);
 }
 
 static int middle_residual(qcnn_model *model, int x, qcnn_rng *rng)
 {
-    const int y = add_conv(model, x, 4, 4, 1, false, QCNN_RELU, rng);
-    const qcnn_attributes add = { .function = QCNN_ADD, .activation = { QCNN_RELU, 0, 0 } }, subtract = { .function = QCNN_SUBTRACT };
+    const int y = add_conv(model, x, 4, 4, 1, false, QCNN_TANH, rng);
+    const qcnn_attributes add = { .function = QCNN_ADD, .activation = { QCNN_SIGMOID, 0, 0 } }, subtract = { .function = QCNN_SUBTRACT };
     const int sum = build_node(model, QCNN_OP_BINARY, &add, 2, x, y);
     return build_node(model, QCNN_OP_BINARY, &subtract, 2, sum, y);
 }

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// Refinement: the codewords, assignments and biases of a compressed network are trained end to end so that it answers as the
+// original does, on crops of calibration images that nobody labelled (distillation). Images held out decide which state is kept.
+
+#ifndef QCNN_COMPRESS_REFINE_H
+#define QCNN_COMPRESS_REFINE_H
+
+#include "compress/samples.h"
+#include "model/model.h"
+#include "qcnn_compress.h"
+
+typedef struct qcnn_refine_options {
+    double minutes;      // sets the number of steps, by a nominal speed; ignored where n_steps is set
+    int n_steps;         // 0: from minutes
+    int batch;           // a multiple of 8
+    float rate;          // of codewords, in units of their layer's weights (root mean square), at the start
+    float bias_rate;
+    float latent_rate;   // of assignments; 0: they stay
+    float rate_price;    // of assignments that are rarely used: of a squared weight, per bit; 0: none
+    float temperature;   // of the softmax that is compared
+    float feature_weight; // of the squared error of what fully-connected layers read, relative to its square
+    float mix;           // share of images that are mixtures of two crops
+    float jitter;        // how far contrast and brightness vary
+    float zoom;          // how far crops are enlarged
+    uint64_t seed;
+    int n_held_out;      // samples watched; 0: every held-out image
+    int n_looks;         // how often they are looked at
+    const qcnn_parallel *parallel; // changes the time, never the result
+    const qcnn_progress *progress;
+    // NULL, or told of each look at the held-out samples.
+    void (*looked)(void *context, int step, double divergence, double agreement);
+    void *looked_context;
+} qcnn_refine_options;
+
+qcnn_refine_options qcnn_refine_options_default(void);
+
+// What was measured on the held-out samples, before the first step and of the state that is kept.
+typedef struct qcnn_refine_report {
+    double divergence[2]; // mean Kullback-Leibler divergence of the answers from the original's, in nats
+    double agreement[2];  // share of equal first classes
+    int n_steps, best_step;
+} qcnn_refine_report;
+
+// Refines `compressed` (prepared, a compressed copy of `original` over the same graph) in place and prepares it again. int8 and
+// float16 codewords end as numbers of their type. On failure the compressed model is as it was.
+// Errors: UNSUPPORTED (names a node), ARGUMENT, MEMORY, CANCELLED, what samples give.
+qcnn_status qcnn_refine(const qcnn_model *original, qcnn_model *compressed, const qcnn_samples *samples,
+                        const qcnn_refine_options *options, qcnn_refine_report *report, qcnn_error *error);
+
+#endif
