@@ -49,7 +49,8 @@ static void mark_needed(const qcnn_trainer *trainer)
     trainer->values[trainer->logits].present = true;
     for (size_t n = model->n_nodes; n-- > 0;) {
         const qcnn_node *node = &model->nodes[n];
-        for (int i = 0; trainer->values[node->output].present && i < node->n_inputs; i++)
+        const bool needed = trainer->values[node->output].present && node->output != trainer->input;
+        for (int i = 0; needed && i < node->n_inputs; i++)
             if (node->inputs[i] >= 0 && model->values[node->inputs[i]].tensor < 0)
                 trainer->values[node->inputs[i]].present = true;
     }
@@ -250,7 +251,7 @@ static qcnn_status set_output(qcnn_trainer *trainer, qcnn_train_layer *layer, co
         value->borrowed = true;
         return QCNN_OK;
     }
-    bool trained = layer->weights >= 0;
+    bool trained = layer->weights >= 0 || trainer->everywhere;
     for (int i = 0; i < layer->node->n_inputs; i++)
         trained = trained || (layer->node->inputs[i] >= 0 && trainer->values[layer->node->inputs[i]].gradient);
     value->data = new_floats(n, &status, error);
@@ -299,7 +300,7 @@ static qcnn_status set_input(qcnn_trainer *trainer, const qcnn_trainer *teacher,
 {
     qcnn_train_value *value = &trainer->values[trainer->input];
     qcnn_status status = QCNN_OK;
-    if (!value->present)
+    if (!value->present || (trainer->input != trainer->model->inputs[0] && trainer->values[trainer->model->inputs[0]].present))
         return qcnn_fail(error, QCNN_ERROR_UNSUPPORTED, "refinement needs class scores that depend on the input");
     value->borrowed = teacher != NULL;
     value->data = teacher ? teacher->values[teacher->input].data : new_floats(value_floats(trainer, value), &status, error);
@@ -317,13 +318,13 @@ static qcnn_status build(qcnn_trainer *trainer, const qcnn_train_options *option
         return qcnn_fail_memory(error, model->n_nodes * sizeof *trainer->weights);
     if (model->n_inputs != 1)
         return qcnn_fail(error, QCNN_ERROR_UNSUPPORTED, "refinement needs a network of one input, this one has %zu", model->n_inputs);
-    trainer->input = model->inputs[0];
+    trainer->input = options->first_node > 0 ? model->nodes[options->first_node].inputs[0] : model->inputs[0];
     trainer->logits = find_logits(model);
     mark_needed(trainer);
     QCNN_TRY(set_value_forms(trainer, error));
     QCNN_TRY(set_input(trainer, options->teacher, error));
     for (size_t n = 0; n < model->n_nodes; n++)
-        if (trainer->values[model->nodes[n].output].present)
+        if (trainer->values[model->nodes[n].output].present && model->nodes[n].output != trainer->input)
             QCNN_TRY(add_layer(trainer, n, options, error));
     const size_t n_scratch = trainer->scratch_floats * (size_t)qcnn_n_workers(options->parallel);
     trainer->scratch = qcnn_allocate(n_scratch, sizeof(float));
@@ -340,6 +341,7 @@ qcnn_status qcnn_trainer_new(const qcnn_model *model, const qcnn_train_options *
     trainer->model = model;
     trainer->parallel = options->parallel;
     trainer->backward = options->backward;
+    trainer->everywhere = options->everywhere;
     trainer->slice = options->batch / QCNN_TRAIN_SLICES;
     trainer->batch = trainer->slice * QCNN_TRAIN_SLICES;
     const qcnn_status status = build(trainer, options, error);

@@ -64,13 +64,13 @@ typedef struct qcnn_trainer {
     const qcnn_model *model;
     const qcnn_parallel *parallel;
     int batch, slice; // slice: images of one
-    bool backward;
+    bool backward, everywhere;
     qcnn_train_value *values;
     qcnn_train_layer *layers;
     qcnn_train_weights *weights;
     qcnn_train_bias *biases;
     size_t n_layers, n_weights, n_biases;
-    int input, logits; // values
+    int input, logits; // values: what is given, what the loss reads
     float *scratch;    // [workers][scratch_floats]
     size_t scratch_floats;
     float latent_rate; // of the running backward pass: latent weights of fully-connected layers step in it
@@ -82,6 +82,9 @@ typedef struct qcnn_train_options {
     int batch; // a multiple of QCNN_TRAIN_SLICES
     bool backward;   // false: forward only
     bool latent;     // assignments are trained too
+    bool everywhere; // gradients of all values, though nothing may be trained before them
+    size_t first_node; // not 0: layers before this node are left out, and its first input is what is given; all later layers must
+                       // depend on the rest of the graph through that value alone
     const qcnn_trainer *teacher; // NULL, or the trainer of the original: layers that are the same need not run twice
     const qcnn_parallel *parallel;
 } qcnn_train_options;

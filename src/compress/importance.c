@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// Importances of output channels: the trainer's gradients of a drawn class's log-probability, squared and averaged.
+
+#include "compress/importance.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "compress/refine_batch.h"
+
+enum { IMPORTANCE_BATCH = 32 };
+
+// Gradients of log p of a class drawn from softmax(logits): 1 - p for that class, -p for the others.
+static void draw_gradients(const float *logits, int n_classes, qcnn_rng *rng, float *gradients)
+{
+    double largest = -INFINITY, sum = 0, point = qcnn_rng_unit(rng), passed = 0;
+    int drawn = -1;
+    for (int c = 0; c < n_classes; c++)
+        largest = fmax(largest, (double)logits[c]);
+    for (int c = 0; c < n_classes; c++)
+        sum += exp((double)logits[c] - largest);
+    for (int c = 0; c < n_classes; c++) {
+        const double p = exp((double)logits[c] - largest) / sum;
+        gradients[c] = (float)-p;
+        passed += p;
+        if (drawn < 0 && passed > point)
+            drawn = c;
+    }
+    gradients[drawn < 0 ? n_classes - 1 : drawn] += 1;
+}
+
+// Adds the squared gradients of a layer's output, image by image and channel by channel.
+static void add_squares(const qcnn_trainer *trainer, const qcnn_train_value *value, double factor, float *sums)
+{
+    const size_t channels = (size_t)value->channels, images = (size_t)trainer->slice, n = (size_t)value->n_positions * (value->rows ? 1 : images);
+    const size_t n_pieces = value->rows ? (size_t)trainer->batch : QCNN_TRAIN_SLICES;
+    const float *gradient = value->gradient;
+    for (size_t piece = 0; piece < n_pieces; piece++)
+        for (size_t c = 0; c < channels; c++) {
+            double sum = 0;
+            for (size_t i = 0; i < n; i++, gradient++)
+                sum += (double)*gradient * *gradient;
+            sums[c] += (float)(factor * sum);
+        }
+}
+
+static qcnn_status run_batches(qcnn_trainer *trainer, qcnn_refine_batch *batch, int n_batches, uint64_t seed, const qcnn_progress *progress,
+                               float *const *importances, float *logits, qcnn_error *error)
+{
+    const int n_classes = qcnn_train_n_classes(trainer);
+    qcnn_rng rng = { qcnn_rng_split(seed, 0x696d70) };
+    for (int b = 0; b < n_batches; b++) {
+        if (progress && progress->report && progress->report(progress->context, "importances", (double)b / n_batches) != 0)
+            return qcnn_fail(error, QCNN_ERROR_CANCELLED, "measuring importances was stopped");
+        QCNN_TRY(qcnn_refine_batch_plain(batch, QCNN_PART_FIT, b * IMPORTANCE_BATCH, (b + 1) * IMPORTANCE_BATCH, error));
+        qcnn_train_forward(trainer);
+        qcnn_train_get_logits(trainer, logits);
+        for (int i = 0; i < IMPORTANCE_BATCH; i++)
+            draw_gradients(logits + (size_t)i * (size_t)n_classes, n_classes, &rng, logits + (size_t)i * (size_t)n_classes);
+        qcnn_train_clear_gradients(trainer);
+        qcnn_train_set_logit_gradients(trainer, logits);
+        qcnn_train_backward(trainer);
+        for (size_t i = 0; i < trainer->n_layers; i++) {
+            const qcnn_node *node = trainer->layers[i].node;
+            float *sums = importances[node - trainer->model->nodes];
+            if (sums && (node->op == QCNN_OP_CONV || node->op == QCNN_OP_FC))
+                add_squares(trainer, &trainer->values[node->output], 1.0 / (n_batches * IMPORTANCE_BATCH), sums);
+        }
+    }
+    return QCNN_OK;
+}
+
+qcnn_status qcnn_importances(const qcnn_model *model, const qcnn_samples *samples, int n_samples, uint64_t seed,
+                             const qcnn_parallel *parallel, const qcnn_progress *progress, float *const *importances, qcnn_error *error)
+{
+    qcnn_trainer *trainer;
+    const qcnn_train_options train = { .batch = IMPORTANCE_BATCH, .backward = true, .everywhere = true, .parallel = parallel };
+    QCNN_TRY(qcnn_trainer_new(model, &train, &trainer, error));
+    const qcnn_refine_options options = { .parallel = parallel };
+    qcnn_refine_batch batch;
+    qcnn_status status = qcnn_refine_batch_open(samples, &options, trainer, &batch, error);
+    float *logits = qcnn_allocate((size_t)IMPORTANCE_BATCH * (size_t)qcnn_train_n_classes(trainer), sizeof *logits);
+    if (status == QCNN_OK && !logits)
+        status = qcnn_fail_memory(error, IMPORTANCE_BATCH * sizeof *logits);
+    for (size_t n = 0; n < model->n_nodes; n++)
+        if (importances[n])
+            memset(importances[n], 0, (size_t)model->values[model->nodes[n].output].shape.dims[1] * sizeof(float));
+    if (status == QCNN_OK)
+        status = run_batches(trainer, &batch, (n_samples + IMPORTANCE_BATCH - 1) / IMPORTANCE_BATCH, seed, progress, importances, logits, error);
+    qcnn_release(logits);
+    qcnn_refine_batch_close(&batch);
+    qcnn_trainer_free(trainer);
+    return status;
+}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// How much the network's answers depend on each output channel of its layers.
+
+#ifndef QCNN_COMPRESS_IMPORTANCE_H
+#define QCNN_COMPRESS_IMPORTANCE_H
+
+#include "compress/samples.h"
+
+// importances[n], for each node n that is a convolution or a fully-connected layer and an array is given (NULL: not wanted; one
+// float for each output channel), becomes the mean over samples of the squared derivative of log p(class) by the layer's response
+// before its activation, summed over positions, the class drawn from the network's own answer: the diagonal of the Fisher
+// information. Half of it times the squared error of the response estimates the divergence that the error causes. The first
+// n_samples fitting samples are taken, rounded up to a multiple of 32.
+// Errors: UNSUPPORTED (a node that gradients cannot pass), MEMORY, CANCELLED, what samples give.
+qcnn_status qcnn_importances(const qcnn_model *model, const qcnn_samples *samples, int n_samples, uint64_t seed,
+                             const qcnn_parallel *parallel, const qcnn_progress *progress, float *const *importances, qcnn_error *error);
+
+#endif
