@@ -110,6 +110,9 @@ typedef struct qcnn_compress_options {
     qcnn_correction correction;
     const qcnn_dataset *calibration; // images for error correction, labels not used; must be there unless correction is NONE
     const char *preprocess;          // NULL, or preprocess.json text to use for them instead of the model's
+    // What a bit of an assignment is worth, in divergence of the class probabilities (nats): with error correction, assignments
+    // are chosen for the sum of both, and cost fewer bits once entropy-coded. 0: only the error counts. About 1e-11 to 1e-9.
+    double rate_price;
     uint64_t seed;
     const qcnn_parallel *parallel; // changes the time, never the result
     const qcnn_progress *progress;

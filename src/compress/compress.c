@@ -2,9 +2,11 @@
 // Compressing a model: choose settings, copy the graph, replace the weights of each layer by a codebook.
 
 #include "base/rng.h"
+#include "compress/compress.h"
 #include "compress/correction.h"
 #include "compress/finish.h"
 #include "compress/quantize.h"
+#include "compress/round.h"
 #include "compress/settings.h"
 
 qcnn_compress_options qcnn_compress_options_default(void)
@@ -19,6 +21,8 @@ static qcnn_status check_options(const qcnn_compress_options *options, qcnn_erro
                          options->size);
     if (options->correction != QCNN_CORRECTION_NONE && !options->calibration)
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "error correction needs calibration images: give --calib DATASET");
+    if (!(options->rate_price >= 0) || (options->rate_price > 0 && options->correction == QCNN_CORRECTION_NONE))
+        return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "the price of a bit must be 0 or more, and without error correction 0");
     return QCNN_OK;
 }
 
@@ -36,6 +40,9 @@ static qcnn_status compress_layer(qcnn_model *model, size_t index, const qcnn_la
     const qcnn_node *node = &model->nodes[index];
     qcnn_tensor *weights = qcnn_node_weights(model, node), tensor;
     const int groups = node->op == QCNN_OP_CONV ? node->attributes.groups : 1;
+    const int largest = setting->largest > 0 ? setting->largest : QCNN_MAX_INTEGER;
+    if (setting->subspace == 0)
+        return qcnn_data_round(weights, setting->codeword_type, largest, error);
     const qcnn_codebook form = qcnn_codebook_form(&weights->shape, groups, setting->set_per_group, setting->subspace, setting->n_codewords);
     const qcnn_quantize_options quantize = {
         .name = node->name ? node->name : "",
@@ -47,30 +54,43 @@ static qcnn_status compress_layer(qcnn_model *model, size_t index, const qcnn_la
     tensor.shape = weights->shape;
     qcnn_tensor_release(weights);
     *weights = tensor;
-    return QCNN_OK;
+    return setting->codeword_type == QCNN_FLOAT32 ? QCNN_OK : qcnn_codebook_round(weights, setting->codeword_type, largest, error);
 }
 
 static qcnn_status compress_layers(qcnn_model *model, const qcnn_layer_setting *settings, const qcnn_compress_options *options,
                                    qcnn_error *error)
 {
     for (size_t n = 0; n < model->n_nodes; n++)
-        if (settings[n].subspace > 0)
+        if (settings[n].subspace > 0 || settings[n].codeword_type != QCNN_FLOAT32)
             QCNN_TRY(compress_layer(model, n, &settings[n], options, error));
     return QCNN_OK;
 }
 
-static qcnn_status make_compressed(const qcnn_model *original, const qcnn_compress_options *options, qcnn_layer_setting *settings,
+static qcnn_status make_compressed(const qcnn_model *original, const qcnn_layer_setting *settings, const qcnn_compress_options *options,
                                    qcnn_model **compressed, qcnn_error *error)
 {
-    QCNN_TRY(qcnn_settings_choose(original, options->preset, options->settings, settings, error));
     QCNN_TRY(qcnn_model_copy(original, compressed, error));
     if (options->correction == QCNN_CORRECTION_NONE)
         QCNN_TRY(compress_layers(*compressed, settings, options, error));
     else
         QCNN_TRY(qcnn_correct(original, settings, options, *compressed, error));
-    QCNN_TRY(qcnn_model_finish(*compressed, false, error));
+    QCNN_TRY(qcnn_model_finish(*compressed, options->rate_price > 0, error));
     const char *kernels = qcnn_model_kernels(original);
     return qcnn_model_prepare(*compressed, *kernels ? kernels : NULL, error);
+}
+
+qcnn_status qcnn_compress_with(const qcnn_model *original, const qcnn_layer_setting *settings, const qcnn_compress_options *options,
+                               qcnn_model **compressed, qcnn_error *error)
+{
+    *compressed = NULL;
+    QCNN_TRY(check_options(options, error));
+    QCNN_TRY(check_original(original, error));
+    const qcnn_status status = make_compressed(original, settings, options, compressed, error);
+    if (status != QCNN_OK) {
+        qcnn_model_free(*compressed);
+        *compressed = NULL;
+    }
+    return status;
 }
 
 qcnn_status qcnn_compress(const qcnn_model *original, const qcnn_compress_options *options, qcnn_model **compressed, qcnn_error *error)
@@ -80,15 +100,12 @@ qcnn_status qcnn_compress(const qcnn_model *original, const qcnn_compress_option
     if (!options)
         options = &defaults;
     QCNN_TRY(check_options(options, error));
-    QCNN_TRY(check_original(original, error));
     qcnn_layer_setting *settings = qcnn_allocate_zeroed(original->n_nodes, sizeof *settings);
     if (!settings)
         return qcnn_fail_memory(error, original->n_nodes * sizeof *settings);
-    const qcnn_status status = make_compressed(original, options, settings, compressed, error);
+    qcnn_status status = qcnn_settings_choose(original, options->preset, options->settings, settings, error);
+    if (status == QCNN_OK)
+        status = qcnn_compress_with(original, settings, options, compressed, error);
     qcnn_release(settings);
-    if (status != QCNN_OK) {
-        qcnn_model_free(*compressed);
-        *compressed = NULL;
-    }
     return status;
 }

@@ -10,14 +10,16 @@
 #include "compress/blas.h"
 #include "compress/fit.h"
 #include "compress/quantize.h"
+#include "compress/round.h"
 #include "compress/samples.h"
+#include "compress/sensitivity.h"
 #include "compress/statistics.h"
 #include "compress/target.h"
 #include "compress/walk.h"
 
 // How much of the calibration set is used. An image gives a convolution many rows, a fully-connected layer one: those get
 // more samples, for which the walk starts again from the images.
-enum { CONV_SAMPLES = 4000, FC_SAMPLES = 10000, HELD_OUT_SAMPLES = 300, POSITIONS = 16 };
+enum { CONV_SAMPLES = 4000, FC_SAMPLES = 10000, HELD_OUT_SAMPLES = 300, PROBE_SAMPLES = 100, POSITIONS = 16 };
 static const uint64_t keep_bytes = (uint64_t)600 << 20; // of one walk at one stop
 
 typedef struct correction {
@@ -197,7 +199,21 @@ static qcnn_status install(correction *c, size_t n, qcnn_statistics *s, qcnn_ten
     return set_bias(c->compressed, n, bias, (int64_t)n_all, error);
 }
 
-static qcnn_status fit_layer(correction *c, size_t n, qcnn_statistics *s, qcnn_tensor *tensor, qcnn_error *error)
+// What a bit of this layer is worth in its response error; 0 where nothing is known of it.
+static qcnn_status find_price(const correction *c, size_t n, const qcnn_statistics *s, double *price, qcnn_error *error)
+{
+    double sensitivity;
+    *price = 0;
+    if (c->options->rate_price <= 0)
+        return QCNN_OK;
+    QCNN_TRY(qcnn_sensitivity(c->original, n, s, &c->samples, PROBE_SAMPLES, qcnn_rng_split(c->options->seed, n), c->options->parallel,
+                              &sensitivity, error));
+    if (sensitivity > 0)
+        *price = c->options->rate_price / sensitivity;
+    return QCNN_OK;
+}
+
+static qcnn_status fit_layer(correction *c, size_t n, qcnn_statistics *s, double price, qcnn_tensor *tensor, qcnn_error *error)
 {
     const qcnn_node *node = &c->original->nodes[n];
     const qcnn_layer_setting *setting = &c->settings[n];
@@ -212,6 +228,8 @@ static qcnn_status fit_layer(correction *c, size_t n, qcnn_statistics *s, qcnn_t
         .seed = qcnn_rng_split(c->options->seed, n),
         .n_passes = form.n_taps == 1 && form.n_sets == form.groups ? 1 : 4,
         .n_sweeps = form.n_taps == 1 && form.n_sets == form.groups ? 2 : 5,
+        .largest = setting->largest,
+        .price = (float)price,
         .parallel = c->options->parallel,
         .progress = c->options->progress ? &progress : NULL,
     };
@@ -228,19 +246,35 @@ static qcnn_status correct_layer(correction *c, size_t n, qcnn_error *error)
     QCNN_TRY(choose_samples(c, node, error));
     qcnn_statistics statistics = { 0 };
     QCNN_TRY(gather(c, n, &statistics, error));
-    double ridge;
+    double ridge, price;
     qcnn_tensor tensor = { 0 };
-    qcnn_status status = qcnn_target_find(&statistics, c->options->parallel, &ridge, error);
+    qcnn_status status = find_price(c, n, &statistics, &price, error);
+    if (status == QCNN_OK)
+        status = qcnn_target_find(&statistics, c->options->parallel, &ridge, error);
     if (status == QCNN_OK) {
         qcnn_target_shrink(&statistics);
-        status = fit_layer(c, n, &statistics, &tensor, error);
+        status = fit_layer(c, n, &statistics, price, &tensor, error);
     }
     if (status == QCNN_OK)
         status = install(c, n, &statistics, &tensor, error);
     qcnn_statistics_free(&statistics);
-    if (status == QCNN_OK && !c->given && c->options->correction == QCNN_CORRECTION_NETWORK)
-        status = qcnn_walk_fork(c->wanted, c->compressed, &c->given, error);
     return status;
+}
+
+// A layer that stays dense, its weights rounded.
+static qcnn_status round_layer(correction *c, size_t n, qcnn_error *error)
+{
+    const qcnn_layer_setting *setting = &c->settings[n];
+    const int largest = setting->largest > 0 ? setting->largest : QCNN_MAX_INTEGER;
+    return qcnn_data_round(qcnn_node_weights(c->compressed, &c->compressed->nodes[n]), setting->codeword_type, largest, error);
+}
+
+// From here on the walk through the compressed network differs from that through the original.
+static qcnn_status note_difference(correction *c, qcnn_error *error)
+{
+    if (c->given || !c->wanted || c->options->correction != QCNN_CORRECTION_NETWORK)
+        return QCNN_OK;
+    return qcnn_walk_fork(c->wanted, c->compressed, &c->given, error);
 }
 
 qcnn_status qcnn_correct(const qcnn_model *original, const qcnn_layer_setting *settings, const qcnn_compress_options *options,
@@ -252,8 +286,11 @@ qcnn_status qcnn_correct(const qcnn_model *original, const qcnn_layer_setting *s
                                &c.samples, error));
     qcnn_status status = QCNN_OK;
     for (size_t n = 0; status == QCNN_OK && n < original->n_nodes; n++)
-        if (settings[n].subspace > 0)
-            status = correct_layer(&c, n, error);
+        if (settings[n].subspace > 0 || settings[n].codeword_type != QCNN_FLOAT32) {
+            status = settings[n].subspace > 0 ? correct_layer(&c, n, error) : round_layer(&c, n, error);
+            if (status == QCNN_OK)
+                status = note_difference(&c, error);
+        }
     qcnn_walk_free(c.wanted);
     qcnn_walk_free(c.given);
     qcnn_samples_close(&c.samples);

@@ -348,11 +348,12 @@ static qcnn_status round_codewords(fit_state *s, qcnn_error *error)
     if (s->form->codeword_type == QCNN_FLOAT32)
         return QCNN_OK;
     const size_t n = (size_t)s->form->n_codewords * (size_t)s->form->subspace;
+    const int largest = s->options->largest > 0 ? s->options->largest : QCNN_MAX_INTEGER;
     for (int set = 0; set < s->form->n_sets; set++)
         for (int m = 0; m < s->form->n_subspaces; m++) {
             clear_unused(s, set, m);
             if (s->form->codeword_type == QCNN_INT8)
-                s->scales[set * s->form->n_subspaces + m] = qcnn_round_int8(fit_codebook(s, set, m), n, QCNN_MAX_INTEGER);
+                s->scales[set * s->form->n_subspaces + m] = qcnn_round_int8(fit_codebook(s, set, m), n, largest);
             else
                 qcnn_round_float16(fit_codebook(s, set, m), n);
         }

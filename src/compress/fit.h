@@ -20,6 +20,7 @@ typedef struct qcnn_fit_options {
     const char *name; // of the layer: the stage that progress reports
     uint64_t seed;
     int n_passes, n_sweeps;  // of feedback, of descent
+    int largest;             // of int8 codewords, 1..127; 0: 127
     float price;             // objective per bit of an assignment; 0: all numbers are equally long
     const float *importance; // [groups * n_outputs], or NULL: all 1
     const qcnn_parallel *parallel;

@@ -109,9 +109,40 @@ static bool read_number(const char **text, const char *end, int *number)
     return *text > start;
 }
 
-static bool read_pair(const char *text, const char *end, int *subspace, int *n_codewords)
+// "/float16", "/int8", "/int8:LARGEST" or "/groups" at *text, which moves past it.
+static bool read_flag(const char **text, const char *end, qcnn_layer_setting *setting)
 {
-    return read_number(&text, end, subspace) && text < end && *text++ == '/' && read_number(&text, end, n_codewords) && text == end;
+    const char *flag = *text + 1;
+    *text = flag;
+    while (*text < end && **text != '/')
+        (*text)++;
+    const size_t n = (size_t)(*text - flag);
+    if (n == 6 && memcmp(flag, "groups", n) == 0 && setting->subspace > 0)
+        return setting->set_per_group = true;
+    if (setting->codeword_type != QCNN_FLOAT32)
+        return false;
+    setting->codeword_type = n == 7 && memcmp(flag, "float16", n) == 0 ? QCNN_FLOAT16 : QCNN_INT8;
+    if (setting->codeword_type == QCNN_FLOAT16)
+        return true;
+    if (n < 4 || memcmp(flag, "int8", 4) != 0)
+        return false;
+    const char *number = flag + 5;
+    return n == 4 || (flag[4] == ':' && read_number(&number, *text, &setting->largest) && number == *text && setting->largest >= 1 &&
+                      setting->largest <= 127);
+}
+
+// "dense" or "C/K", and flags.
+static bool read_value(const char *text, const char *end, qcnn_layer_setting *setting)
+{
+    if (end - text >= 5 && memcmp(text, "dense", 5) == 0)
+        text += 5;
+    else if (!read_number(&text, end, &setting->subspace) || text == end || *text++ != '/' ||
+             !read_number(&text, end, &setting->n_codewords))
+        return false;
+    while (text < end)
+        if (*text != '/' || !read_flag(&text, end, setting))
+            return false;
+    return true;
 }
 
 // One piece, "LAYER=C/K" or "LAYER=dense". The name ends at the last '=', so that it may hold others.
@@ -121,9 +152,9 @@ static qcnn_status apply_piece(const qcnn_model *model, const char *piece, const
     while (value > piece && value[-1] != '=')
         value--;
     const size_t n_piece = (size_t)(end - piece), n_value = (size_t)(end - value);
-    const bool dense = n_value == 5 && memcmp(value, "dense", 5) == 0;
-    int subspace = 0, n_codewords = 0;
-    if (value == piece || (!dense && !read_pair(value, end, &subspace, &n_codewords)))
+    qcnn_layer_setting setting = { .named = true };
+    const bool dense = n_value >= 5 && memcmp(value, "dense", 5) == 0;
+    if (value == piece || !read_value(value, end, &setting))
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "settings: '%.*s' is neither LAYER=C/K nor LAYER=dense", shown(n_piece), piece);
 
     const size_t layer = find_layer(model, piece, n_piece - n_value - 1);
@@ -133,7 +164,8 @@ static qcnn_status apply_piece(const qcnn_model *model, const char *piece, const
     const int64_t n_inputs = weights->shape.dims[1];
     if (settings[layer].named)
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "settings: '%.*s' names a layer a second time", shown(n_piece), piece);
-    settings[layer] = (qcnn_layer_setting){ .subspace = subspace, .n_codewords = n_codewords, .named = true };
+    settings[layer] = setting;
+    const int subspace = setting.subspace, n_codewords = setting.n_codewords;
     if (dense)
         return QCNN_OK;
     if (subspace < 1 || subspace > n_inputs)

@@ -7,15 +7,17 @@
 #include "model/model.h"
 
 typedef struct qcnn_layer_setting {
-    int subspace;       // C'; 0: the layer stays dense
-    int n_codewords;    // K
-    bool set_per_group; // a convolution's groups have codebooks of their own
-    bool named;         // by the caller's text, not the preset
-    qcnn_number_type codeword_type;
+    int subspace;                   // C'; 0: the layer stays dense
+    int n_codewords;                // K
+    bool set_per_group;             // a convolution's groups have codebooks of their own
+    bool named;                     // by the caller's text, not the preset
+    qcnn_number_type codeword_type; // of a codebook, or of the dense weights
+    int largest;                    // of int8 integers, 1..127: fewer steps cost fewer bits in the file; 0: 127
 } qcnn_layer_setting;
 
 // Fills settings[model->n_nodes]. `preset` NULL: "q-cnn"; `text` NULL or "LAYER=C/K,LAYER=dense,...", layers by their exact
-// names. Errors: ARGUMENT (an unknown preset or layer, a layer named twice, C' or K out of range, anything unreadable).
+// names. Behind C/K may stand, in any order, "/float16", "/int8" or "/int8:LARGEST" for the codewords and "/groups" for codebooks of
+// their own; behind dense a type. Errors: ARGUMENT (an unknown preset or layer, a layer named twice, C' or K out of range, anything unreadable).
 //
 // "q-cnn" gives convolutions C'=8 K=128, with fewer input channels C' as many as there are; fully-connected layers C'=4 K=32, the
 // last of them C'=1 K=16; groups share codebooks. Unless the text names it, a layer stays dense whose
