@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Compressing a model: choose settings, copy the graph, replace the weights of each layer by a codebook.
 
-#include "base/rng.h"
 #include "compress/compress.h"
+#include "base/rng.h"
 #include "compress/correction.h"
 #include "compress/finish.h"
 #include "compress/quantize.h"

@@ -203,8 +203,8 @@ static qcnn_status install(correction *c, size_t n, qcnn_statistics *s, qcnn_ten
 static qcnn_status find_price(const correction *c, size_t n, const qcnn_statistics *s, double *price, qcnn_error *error)
 {
     double sensitivity;
-    *price = 0;
-    if (c->options->rate_price <= 0)
+    *price = (double)c->settings[n].price;
+    if (*price > 0 || c->options->rate_price <= 0)
         return QCNN_OK;
     QCNN_TRY(qcnn_sensitivity(c->original, n, s, &c->samples, PROBE_SAMPLES, qcnn_rng_split(c->options->seed, n), c->options->parallel,
                               &sensitivity, error));

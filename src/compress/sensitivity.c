@@ -19,8 +19,8 @@ typedef struct probe {
     float **images;          // [worker]
     float **outputs;         // [worker]: 2 x n_outputs
     size_t n_outputs;
-    double *divergence;      // [sample]
-    qcnn_error *errors;      // [sample]
+    double *divergence; // [sample]
+    qcnn_error *errors; // [sample]
 } probe;
 
 // ---- the disturbed network ------------------------------------------------------------------------------------------
@@ -41,8 +41,9 @@ static qcnn_status disturb(const qcnn_statistics *s, int g, qcnn_rng *rng, float
     for (size_t i = 0; i < n; i++)
         for (size_t o = 0; o < n_outputs; o++)
             d[i * n_outputs + o] = (float)(gauss(rng) / sqrt((double)s->gram[g][i * n + i] + 0.1 * mean + 1e-30));
-    qcnn_gemm_call call = { .m = s->n, .n = s->n_outputs, .k = s->n, .alpha = 1, .a = s->gram[g], .lda = n, .b = d, .ldb = n_outputs, .c = gd,
-                            .ldc = n_outputs };
+    qcnn_gemm_call call = {
+        .m = s->n, .n = s->n_outputs, .k = s->n, .alpha = 1, .a = s->gram[g], .lda = n, .b = d, .ldb = n_outputs, .c = gd, .ldc = n_outputs
+    };
     qcnn_gemm(&call, parallel);
     for (size_t i = 0; i < n * n_outputs; i++)
         *sum += (double)gd[i] * (double)d[i];
@@ -60,7 +61,8 @@ static void add_disturbance(const qcnn_statistics *s, int g, int n_channels, con
     for (size_t o = 0; o < n_outputs; o++)
         for (size_t c = 0; c < channels; c++)
             for (size_t t = 0; t < n_taps; t++)
-                weights[(((size_t)g * n_outputs + o) * channels + c) * n_taps + t] += (float)(scale * (double)d[(t * channels + c) * n_outputs + o]);
+                weights[(((size_t)g * n_outputs + o) * channels + c) * n_taps + t] +=
+                    (float)(scale * (double)d[(t * channels + c) * n_outputs + o]);
 }
 
 static qcnn_status disturbed_weights(const qcnn_statistics *s, int n_channels, uint64_t seed, const qcnn_parallel *parallel, float *weights,

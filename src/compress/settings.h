@@ -13,11 +13,13 @@ typedef struct qcnn_layer_setting {
     bool named;                     // by the caller's text, not the preset
     qcnn_number_type codeword_type; // of a codebook, or of the dense weights
     int largest;                    // of int8 integers, 1..127: fewer steps cost fewer bits in the file; 0: 127
+    float price;                    // response error per bit of an assignment (fit.h), from a search; 0: from the rate price
 } qcnn_layer_setting;
 
 // Fills settings[model->n_nodes]. `preset` NULL: "q-cnn"; `text` NULL or "LAYER=C/K,LAYER=dense,...", layers by their exact
 // names. Behind C/K may stand, in any order, "/float16", "/int8" or "/int8:LARGEST" for the codewords and "/groups" for codebooks of
-// their own; behind dense a type. Errors: ARGUMENT (an unknown preset or layer, a layer named twice, C' or K out of range, anything unreadable).
+// their own; behind dense a type. Errors: ARGUMENT (an unknown preset or layer, a layer named twice, C' or K out of range, anything
+// unreadable).
 //
 // "q-cnn" gives convolutions C'=8 K=128, with fewer input channels C' as many as there are; fully-connected layers C'=4 K=32, the
 // last of them C'=1 K=16; groups share codebooks. Unless the text names it, a layer stays dense whose

@@ -142,13 +142,17 @@ static void test_text_overrides_the_preset(void **state)
     (void)state;
     qcnn_model *original = new_model();
     qcnn_compress_options options = qcnn_compress_options_default();
-    options.settings = "conv2=32/256,fc1=dense,tiny=70/2,depthwise=1/9";
+    options.settings = "conv2=32/256/groups/int8:15,fc1=dense,tiny=70/2/float16,depthwise=1/9,last=dense/int8";
     qcnn_model *compressed = compress(original, &options);
     expect_setting(compressed, "conv1", 3, 128);
     expect_setting(compressed, "conv2", 32, 256);
     expect_setting(compressed, "fc1", 0, 0);
     expect_setting(compressed, "tiny", 70, 2);
     expect_setting(compressed, "depthwise", 1, 9);
+    assert_int_equal(weights_of(compressed, "conv2")->codebook.n_sets, 2);
+    assert_int_equal(weights_of(compressed, "conv2")->codebook.codeword_type, QCNN_INT8);
+    assert_int_equal(weights_of(compressed, "tiny")->codebook.codeword_type, QCNN_FLOAT16);
+    assert_int_equal(weights_of(compressed, "last")->data_type, QCNN_INT8);
     qcnn_model_free(compressed);
     qcnn_model_free(original);
 }
@@ -166,6 +170,12 @@ static void test_bad_settings(void **state)
         { "fc1=4/", "is neither" },
         { "fc1=/4", "is neither" },
         { "fc1=4/32x", "is neither" },
+        { "fc1=4/32/int", "is neither" },
+        { "fc1=4/32/int8:", "is neither" },
+        { "fc1=4/32/int8:128", "is neither" },
+        { "fc1=4/32/int8/float16", "is neither" },
+        { "fc1=dense/groups", "is neither" },
+        { "fc1=densely", "is neither" },
         { "fc1=4/32/1", "is neither" },
         { "fc1=-4/32", "is neither" },
         { "fc1=4/ 32", "is neither" },
