@@ -60,6 +60,7 @@ static bytes_job measure_bytes(const qcnn_step *step)
     const qcnn_attributes *a = &step->node->attributes;
     const qcnn_shape *x = &step->inputs[0].shape, *y = &step->output_shape;
     bytes_job job = { .step = step, .bytes = step->node->bytes, .w = qcnn_window_of(a, x, y), .groups = a->groups };
+    qcnn_window_flatten(&job.w);
     const qcnn_window *w = &job.w;
     job.n_inputs = x->dims[1] / a->groups;
     job.n_outputs = y->dims[1] / a->groups;

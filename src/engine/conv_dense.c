@@ -36,15 +36,7 @@ static conv_job conv_measure(const qcnn_step *step)
     job.n_outputs = y->dims[1] / a->groups;
     job.depth = job.n_inputs * job.window.n_taps;
     job.positions = job.window.out_elements;
-    // A 1x1 convolution sees a row of positions.
-    if (job.window.n_taps == 1 && job.window.in_elements == job.window.out_elements &&
-        memcmp(job.window.in, job.window.out, sizeof job.window.in) == 0) {
-        qcnn_window flat = { .in = { 1, 1, job.positions }, .out = { 1, 1, job.positions }, .n_taps = 1 };
-        for (int i = 0; i < 3; i++)
-            flat.kernel[i] = flat.stride[i] = flat.dilation[i] = 1;
-        flat.in_elements = flat.out_elements = job.positions;
-        job.window = flat;
-    }
+    qcnn_window_flatten(&job.window);
     return job;
 }
 

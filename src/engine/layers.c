@@ -118,6 +118,19 @@ qcnn_window qcnn_window_of(const qcnn_attributes *attributes, const qcnn_shape *
     return w;
 }
 
+void qcnn_window_flatten(qcnn_window *window)
+{
+    if (window->n_taps != 1 || window->in_elements != window->out_elements)
+        return;
+    for (int i = 0; i < 3; i++)
+        if (window->in[i] != window->out[i] || window->begin[i] != 0)
+            return;
+    const int64_t n = window->out_elements;
+    *window = (qcnn_window){ .in = { 1, 1, n }, .out = { 1, 1, n }, .in_elements = n, .out_elements = n, .n_taps = 1 };
+    for (int i = 0; i < 3; i++)
+        window->kernel[i] = window->stride[i] = window->dilation[i] = 1;
+}
+
 void qcnn_window_taps(const qcnn_window *window, int i, int64_t position, int64_t *first, int64_t *last)
 {
     const int64_t start = position * window->stride[i] - window->begin[i], dilation = window->dilation[i];

@@ -36,6 +36,9 @@ typedef struct qcnn_window {
 
 qcnn_window qcnn_window_of(const qcnn_attributes *attributes, const qcnn_shape *x, const qcnn_shape *y);
 
+// Where each position reads one input element of its own, in order (a 1x1 convolution): all positions become one row.
+void qcnn_window_flatten(qcnn_window *window);
+
 // The taps of the window at `position` along dimension `i` that lie inside the input: tap t reads index
 // position * stride - begin + t * dilation. [*first, *last), empty when none does.
 void qcnn_window_taps(const qcnn_window *window, int i, int64_t position, int64_t *first, int64_t *last);

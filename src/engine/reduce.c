@@ -36,6 +36,23 @@ static int64_t loop_offset(const reduce_loops *loops, int first, int64_t index)
     return offset;
 }
 
+// Eight sums side by side, the same in every tier: one alone would wait for itself.
+static double sum_row(const float *x, int64_t n, int64_t stride)
+{
+    enum { LANES = 8 };
+    double sums[LANES] = { 0 }, sum = 0;
+    int64_t j = 0;
+    if (stride == 1)
+        for (; j + LANES <= n; j += LANES)
+            for (int64_t i = 0; i < LANES; i++)
+                sums[i] += x[j + i];
+    for (; j < n; j++)
+        sum += x[j * stride];
+    for (int i = 0; i < LANES; i++)
+        sum += sums[i];
+    return sum;
+}
+
 static void run_reduce_range(void *argument, int64_t begin, int64_t end, int worker)
 {
     (void)worker;
@@ -49,8 +66,8 @@ static void run_reduce_range(void *argument, int64_t begin, int64_t end, int wor
         float largest = x[0];
         for (int64_t r = 0; r < reduced->n / inner; r++) {
             const float *row = x + loop_offset(reduced, 1, r);
-            for (int64_t j = 0; mean && j < inner; j++)
-                sum += row[j * stride];
+            if (mean)
+                sum += sum_row(row, inner, stride);
             for (int64_t j = 0; !mean && j < inner; j++)
                 largest = row[j * stride] > largest ? row[j * stride] : largest;
         }

@@ -189,7 +189,8 @@ struct qcnn_model {
     size_t n_classes, class_capacity;
     uint64_t original_bytes;            // float32 bytes of all weights and biases before compression
     const struct qcnn_kernels *kernels; // set by qcnn_model_prepare
-    bool exact;                         // codebook layers run in floats
+    bool exact;                         // everything runs in floats
+    bool in_bytes;                      // layers may run in bytes: set by qcnn_model_prepare
     void *file;                         // the bytes that tensors refer to, released with the model by
     size_t file_bytes;
     void (*release_file)(void *file, size_t n_bytes); // NULL: they are somebody else's

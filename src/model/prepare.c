@@ -147,11 +147,19 @@ static uint64_t decode_budget(const qcnn_model *model)
     return allowed > taken ? allowed - taken : 0;
 }
 
-// Whether a dense layer runs in bytes: a convolution in one or two dimensions whose weights have been rounded already.
+// Whether some weights have been rounded: a model without such is an original, and runs in floats throughout.
+static bool is_rounded(const qcnn_model *model)
+{
+    for (size_t i = 0; i < model->n_tensors; i++)
+        if (qcnn_is_codebook(&model->tensors[i]) || model->tensors[i].data_type == QCNN_INT8)
+            return true;
+    return false;
+}
+
+// Whether a dense layer runs in bytes: a convolution in one or two dimensions.
 static bool runs_in_bytes(const qcnn_model *model, const qcnn_node *node, const qcnn_tensor *weights)
 {
-    const bool rounded = qcnn_is_codebook(weights) || weights->data_type == QCNN_INT8;
-    return rounded && !model->exact && node->op == QCNN_OP_CONV && node->attributes.n_spatial <= 2 &&
+    return model->in_bytes && node->op == QCNN_OP_CONV && node->attributes.n_spatial <= 2 &&
            (node->attributes.groups == 1 || weights->shape.dims[1] >= 4);
 }
 
@@ -207,6 +215,7 @@ qcnn_status qcnn_model_prepare(qcnn_model *model, const char *kernels, qcnn_erro
     QCNN_TRY(check_tensors(model, error));
     QCNN_TRY(check_codebook_places(model, error));
     QCNN_TRY(set_shapes(model, error));
+    model->in_bytes = !model->exact && is_rounded(model);
     uint64_t budget = decode_budget(model);
     for (size_t n = 0; n < model->n_nodes; n++)
         QCNN_TRY(choose_method(model, &model->nodes[n], &budget, error));

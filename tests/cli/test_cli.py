@@ -368,7 +368,7 @@ class Run(CommandTest):
         self.write("in.npy", make.npy([1, 3, 8, 8], [i % 17 / 17 for i in range(192)]))
         outputs = []
         for model in ("net.qcnn", "decoded.onnx"):
-            self.run_qcnn("run", model, "in.npy", "-o", "out.npy")
+            self.run_qcnn("run", model, "in.npy", "-o", "out.npy", "--exact")
             outputs.append(make.read_npy(self.read("out.npy"))[1])
         for a, b in zip(*outputs):
             self.assertAlmostEqual(a, b, places=5)
