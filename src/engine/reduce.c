@@ -37,7 +37,7 @@ static int64_t loop_offset(const reduce_loops *loops, int first, int64_t index)
 }
 
 // Eight sums side by side, the same in every tier: one alone would wait for itself.
-static double sum_row(const float *x, int64_t n, int64_t stride)
+static double sum_of_row(const float *x, int64_t n, int64_t stride)
 {
     enum { LANES = 8 };
     double sums[LANES] = { 0 }, sum = 0;
@@ -67,7 +67,7 @@ static void run_reduce_range(void *argument, int64_t begin, int64_t end, int wor
         for (int64_t r = 0; r < reduced->n / inner; r++) {
             const float *row = x + loop_offset(reduced, 1, r);
             if (mean)
-                sum += sum_row(row, inner, stride);
+                sum += sum_of_row(row, inner, stride);
             for (int64_t j = 0; !mean && j < inner; j++)
                 largest = row[j * stride] > largest ? row[j * stride] : largest;
         }
