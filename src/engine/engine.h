@@ -36,6 +36,7 @@ typedef struct qcnn_layer_type {
 // The layer type of a node: by its op, and for layers with weights by its method.
 const qcnn_layer_type *qcnn_layer_of(const qcnn_node *node);
 
-extern const qcnn_layer_type qcnn_layer_conv_dense, qcnn_layer_conv_bytes, qcnn_layer_conv_lut, qcnn_layer_fc_dense, qcnn_layer_fc_lut;
+extern const qcnn_layer_type qcnn_layer_conv_dense, qcnn_layer_conv_bytes, qcnn_layer_conv_lut, qcnn_layer_conv_lut_bytes,
+    qcnn_layer_fc_dense, qcnn_layer_fc_lut, qcnn_layer_fc_lut_bytes;
 
 #endif

@@ -26,8 +26,10 @@ static const qcnn_layer_type *const layer_types[QCNN_N_OPS] = {
 
 const qcnn_layer_type *qcnn_layer_of(const qcnn_node *node)
 {
+    if (node->method == QCNN_METHOD_LUT && node->op == QCNN_OP_CONV)
+        return node->byte_codebook ? &qcnn_layer_conv_lut_bytes : &qcnn_layer_conv_lut;
     if (node->method == QCNN_METHOD_LUT)
-        return node->op == QCNN_OP_CONV ? &qcnn_layer_conv_lut : &qcnn_layer_fc_lut;
+        return node->byte_codebook ? &qcnn_layer_fc_lut_bytes : &qcnn_layer_fc_lut;
     if (node->bytes)
         return &qcnn_layer_conv_bytes;
     return layer_types[node->op];

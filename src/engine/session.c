@@ -55,7 +55,7 @@ typedef struct value_plan {
 
 typedef struct session_plan {
     value_plan *values;
-    qcnn_span *buffers;               // up to three of each node: output, shared scratch, workers' scratch
+    qcnn_span *buffers;                 // up to three of each node: output, shared scratch, workers' scratch
     int *shared_buffer, *worker_buffer; // of each node, or -1
     size_t n_buffers;
 } session_plan;

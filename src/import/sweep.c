@@ -14,6 +14,7 @@ static void free_node(qcnn_node *node)
     qcnn_release(node->name);
     qcnn_release(node->inputs);
     qcnn_release(node->decoded);
+    qcnn_release(node->byte_codebook);
 }
 
 // Marks in new_index (0: needed, -1: not) the values that outputs depend on, and drops the nodes that make others.

@@ -35,6 +35,13 @@ void qcnn_quantize_quads_c(size_t n, const float *x, size_t channel_stride, int 
             quads[4 * j + (size_t)i] = (uint8_t)(i < n_channels ? round_within(x[j] * scale, low, high) + zero : zero);
 }
 
+void qcnn_quantize_bytes_c(size_t n, const float *x, float scale, int zero, int limit, uint8_t *bytes)
+{
+    const float low = (float)-zero, high = (float)(limit - zero);
+    for (size_t j = 0; j < n; j++)
+        bytes[j] = (uint8_t)(round_within(x[j] * scale, low, high) + zero);
+}
+
 void qcnn_quantize_words_c(size_t n, const float *x, float scale, int limit, int16_t *words)
 {
     for (size_t j = 0; j < n; j++)

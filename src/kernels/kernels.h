@@ -109,6 +109,9 @@ typedef struct qcnn_kernels {
     void (*lut_sum_words)(size_t n_outputs, size_t n_taps, const uint8_t *assignments, const int16_t *const *tables, size_t table_stride,
                           int32_t *sums, size_t lanes);
 
+    // bytes[j] = x[j] * scale + zero, as quantize_quads.
+    void (*quantize_bytes)(size_t n, const float *x, float scale, int zero, int limit, uint8_t *bytes);
+
     // words[j] = x[j] * scale, rounded to the nearest (even) and held to -limit..limit; limit < 2^15. NaN gives -limit.
     void (*quantize_words)(size_t n, const float *x, float scale, int limit, int16_t *words);
 
@@ -129,15 +132,6 @@ typedef struct qcnn_kernels {
 typedef struct qcnn_lut_step {
     uint32_t table, code; // offsets of its table and of its row of codes
 } qcnn_lut_step;
-
-// Bytes of a table of n_codewords entries: the least of 16, 32, 64, 128 and 256 that holds them.
-static inline size_t qcnn_table_width(int n_codewords)
-{
-    size_t width = 16;
-    while (width < (size_t)n_codewords)
-        width *= 2;
-    return width;
-}
 
 // The tier of that name, or the best one for NULL; NULL when unknown, not built in, or beyond this processor.
 const qcnn_kernels *qcnn_kernels_find(const char *name); // qcnn.h's qcnn_kernels_name lists those of this processor
@@ -197,6 +191,7 @@ QCNN_KERNEL(table_bytes) qcnn_table_bytes_c, qcnn_table_bytes_avx512vbmi;
 QCNN_KERNEL(lut_conv_bytes) qcnn_lut_conv_bytes_c, qcnn_lut_conv_bytes_avx512vbmi;
 QCNN_KERNEL(lut_fc_bytes) qcnn_lut_fc_bytes_c, qcnn_lut_fc_bytes_avx512vbmi;
 QCNN_KERNEL(lut_sum_words) qcnn_lut_sum_words_c, qcnn_lut_sum_words_avx512;
+QCNN_KERNEL(quantize_bytes) qcnn_quantize_bytes_c, qcnn_quantize_bytes_avx512;
 QCNN_KERNEL(quantize_words) qcnn_quantize_words_c, qcnn_quantize_words_avx512;
 QCNN_KERNEL(dequantize) qcnn_dequantize_c, qcnn_dequantize_avx512;
 QCNN_KERNEL(dequantize_turned) qcnn_dequantize_turned_c, qcnn_dequantize_turned_avx512;

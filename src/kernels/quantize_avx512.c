@@ -44,6 +44,16 @@ void qcnn_quantize_quads_avx512(size_t n, const float *x, size_t channel_stride,
     }
 }
 
+void qcnn_quantize_bytes_avx512(size_t n, const float *x, float scale, int zero, int limit, uint8_t *bytes)
+{
+    const __m512 factor = _mm512_set1_ps(scale), low = _mm512_set1_ps((float)-zero), high = _mm512_set1_ps((float)(limit - zero));
+    for (size_t j = 0; j < n; j += 16) {
+        const __mmask16 mask = lane_mask_512(n - j);
+        const __m512i v = rounded_512(_mm512_maskz_loadu_ps(mask, x + j), factor, low, high);
+        _mm512_mask_cvtepi32_storeu_epi8(bytes + j, mask, _mm512_add_epi32(v, _mm512_set1_epi32(zero)));
+    }
+}
+
 void qcnn_quantize_words_avx512(size_t n, const float *x, float scale, int limit, int16_t *words)
 {
     const __m512 factor = _mm512_set1_ps(scale), high = _mm512_set1_ps((float)limit), low = _mm512_set1_ps((float)-limit);

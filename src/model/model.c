@@ -42,6 +42,7 @@ void qcnn_model_free(qcnn_model *model)
         qcnn_release(model->nodes[i].inputs);
         qcnn_release(model->nodes[i].decoded);
         qcnn_release(model->nodes[i].bytes);
+        qcnn_release(model->nodes[i].byte_codebook);
     }
     for (size_t i = 0; i < model->n_tensors; i++)
         qcnn_tensor_release(&model->tensors[i]);

@@ -157,6 +157,15 @@ typedef struct qcnn_dense_bytes {
     int32_t *sums;   // [groups * n_outputs]: of an output's whole numbers
 } qcnn_dense_bytes;
 
+// Codewords for layers that run from byte tables: whole numbers -127..127 times a scale for each subspace, four inputs (a quad)
+// together, padded with zeros to whole quads and to the width of a table. One allocation.
+typedef struct qcnn_byte_codebook {
+    size_t width;      // bytes of a table
+    int8_t *codewords; // [n_sets][M][quads][width][4]
+    int32_t *sums;     // [n_sets][M][width]: of a codeword's whole numbers
+    float *scales;     // [n_sets][M]
+} qcnn_byte_codebook;
+
 typedef struct qcnn_node {
     qcnn_op op;
     char *name;
@@ -164,9 +173,10 @@ typedef struct qcnn_node {
     int n_inputs;
     int output; // index of a value
     qcnn_attributes attributes;
-    qcnn_method method;      // how a layer with weights runs: decided by qcnn_model_prepare
-    float *decoded;          // float32 weights of a codebook layer that runs dense; owned
-    qcnn_dense_bytes *bytes; // the same in bytes, of a layer that runs so; owned
+    qcnn_method method;                // how a layer with weights runs: decided by qcnn_model_prepare
+    float *decoded;                    // float32 weights of a codebook layer that runs dense; owned
+    qcnn_dense_bytes *bytes;           // the same in bytes, of a layer that runs so; owned
+    qcnn_byte_codebook *byte_codebook; // of a layer that runs from byte tables; owned
 } qcnn_node;
 
 typedef struct qcnn_value {
@@ -253,6 +263,20 @@ uint64_t qcnn_dense_bytes_size(const qcnn_tensor *weights, int groups, int tile_
 
 // The dense weights that a codebook stands for, [groups * n_outputs][n_inputs][n_taps], into room for as many floats. (codebook.c)
 void qcnn_codebook_decode(const qcnn_codebook *codebook, float *weights);
+
+// Bytes of a table of n_codewords entries: the least of 16, 32, 64, 128 and 256 that holds them, in convolutions from 64 up.
+static inline size_t qcnn_table_width(int n_codewords, bool is_conv)
+{
+    size_t width = is_conv ? 64 : 16;
+    while (width < (size_t)n_codewords)
+        width *= 2;
+    return width;
+}
+
+// A codebook's codewords as bytes for tables of that width, into *made, which the caller releases. Errors: MEMORY. And how many
+// bytes that takes. (codebook_bytes.c)
+qcnn_status qcnn_byte_codebook_make(const qcnn_codebook *codebook, size_t width, qcnn_byte_codebook **made, qcnn_error *error);
+uint64_t qcnn_byte_codebook_size(const qcnn_codebook *codebook, size_t width);
 
 // Bytes a tensor takes in a file: stored_bytes, or else those of its numbers, scales and packed assignments. Of a codebook
 // only the sizes and the type are read: it may be one that is still to be made.

@@ -184,6 +184,19 @@ static uint64_t decoded_bytes(const qcnn_model *model, const qcnn_node *node, co
     return qcnn_is_codebook(weights) ? qcnn_shape_elements(&weights->shape) * sizeof *node->decoded : 0;
 }
 
+// Fully-connected layers run from byte tables, convolutions in tiers that do so best; where memory lacks, from float tables.
+static qcnn_status make_byte_codebook(const qcnn_model *model, qcnn_node *node, const qcnn_codebook *book, uint64_t *budget,
+                                      qcnn_error *error)
+{
+    const bool is_conv = node->op == QCNN_OP_CONV;
+    const size_t width = qcnn_table_width(book->n_codewords, is_conv);
+    const uint64_t n_bytes = qcnn_byte_codebook_size(book, width);
+    if (model->exact || node->byte_codebook || (is_conv && !model->kernels->conv_byte_tables) || n_bytes > *budget)
+        return QCNN_OK;
+    *budget -= n_bytes;
+    return qcnn_byte_codebook_make(book, width, &node->byte_codebook, error);
+}
+
 static qcnn_status choose_method(const qcnn_model *model, qcnn_node *node, uint64_t *budget, qcnn_error *error)
 {
     const qcnn_tensor *weights = qcnn_node_weights(model, node);
@@ -195,7 +208,7 @@ static qcnn_status choose_method(const qcnn_model *model, qcnn_node *node, uint6
     const uint64_t n_bytes = decoded_bytes(model, node, weights);
     if (has_tables && (cost.lut <= cost.dense || n_bytes > *budget)) {
         node->method = QCNN_METHOD_LUT;
-        return QCNN_OK;
+        return make_byte_codebook(model, node, &weights->codebook, budget, error);
     }
     if (n_bytes > *budget && !qcnn_is_codebook(weights))
         return QCNN_OK; // as it is, in floats

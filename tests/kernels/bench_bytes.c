@@ -57,6 +57,7 @@ static bytes_job bytes_job_of(checker *check)
 
 BENCH(range, "4096 numbers", 4096, "number", job->tier->range(job->x, 4096, job->y, job->y + 1))
 BENCH(quantize_quads, "1024 pixels", 4096, "number", job->tier->quantize_quads(1024, job->x, 1024, 4, 100, 0, 127, job->bytes))
+BENCH(quantize_bytes, "4096 numbers", 4096, "number", job->tier->quantize_bytes(4096, job->x, 100, 0, 127, job->bytes))
 BENCH(quantize_words, "4096 numbers", 4096, "number", job->tier->quantize_words(4096, job->x, 100, 127, job->words))
 BENCH(dequantize, "4096 numbers", 4096, "number", job->tier->dequantize(4096, job->sums, 0.5F, 1, 0, job->y))
 BENCH(dequantize_turned, "13 positions, 384 outputs", 13.0 * 384, "number",

@@ -60,6 +60,21 @@ void check_quantize_quads(checker *check)
     }
 }
 
+void check_quantize_bytes(checker *check)
+{
+    for (int i = 0; i < 100; i++) {
+        const size_t n = (size_t)check_near(check, 16);
+        const int limit = i % 2 ? 255 : 127, zero = check_below(check, limit + 1);
+        check_shape(check, "%zu numbers, zero %d, limit %d", n, zero, limit);
+        float *x = check_floats(check, 0, n);
+        x[check_below(check, (int)n)] = i % 2 ? INFINITY : NAN;
+        uint8_t *expected = check_place(check, 1, n), *got = check_place(check, 2, n);
+        check->c->quantize_bytes(n, x, 200, zero, limit, expected);
+        check->tier->quantize_bytes(n, x, 200, zero, limit, got);
+        check_same(check, expected, got, n);
+    }
+}
+
 void check_quantize_words(checker *check)
 {
     for (int i = 0; i < 100; i++) {

@@ -15,16 +15,27 @@
 
 // Every function of qcnn_kernels; tests/structure.sh holds this list against src/kernels/kernels.h.
 const kernel_entry kernel_list[] = {
-    KERNEL(gemm),           KERNEL(dots),
-    KERNEL(depthwise),      KERNEL(maximum),
-    KERNEL(accumulate),     KERNEL(lrn),
-    KERNEL(activate),       KERNEL(lut_sum_columns),
-    KERNEL(lut_sum),        KERNEL(range),
-    KERNEL(quantize_quads), KERNEL(quantize_words),
-    KERNEL(dequantize),     KERNEL(dequantize_turned),
-    KERNEL(table_peaks),    KERNEL(table_bytes),
-    KERNEL(lut_conv_bytes), KERNEL(lut_fc_bytes),
-    KERNEL(lut_sum_words),  KERNEL(dense_bytes),
+    KERNEL(gemm),
+    KERNEL(dots),
+    KERNEL(depthwise),
+    KERNEL(maximum),
+    KERNEL(accumulate),
+    KERNEL(lrn),
+    KERNEL(activate),
+    KERNEL(lut_sum_columns),
+    KERNEL(lut_sum),
+    KERNEL(range),
+    KERNEL(quantize_quads),
+    KERNEL(quantize_bytes),
+    KERNEL(quantize_words),
+    KERNEL(dequantize),
+    KERNEL(dequantize_turned),
+    KERNEL(table_peaks),
+    KERNEL(table_bytes),
+    KERNEL(lut_conv_bytes),
+    KERNEL(lut_fc_bytes),
+    KERNEL(lut_sum_words),
+    KERNEL(dense_bytes),
 };
 const size_t n_kernel_list = sizeof kernel_list / sizeof *kernel_list;
 

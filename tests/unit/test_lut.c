@@ -66,7 +66,7 @@ static qcnn_tensor random_codebook(qcnn_rng *rng, const lut_case *c, int taps, c
 
 // A model of one layer with a bias and a ReLU, forced to run by tables.
 static qcnn_model *one_layer(qcnn_rng *rng, const lut_case *c, qcnn_op op, const qcnn_attributes *attributes, const qcnn_shape *x,
-                             const qcnn_shape *w, int taps, const char *kernels)
+                             const qcnn_shape *w, int taps, const char *kernels, bool exact)
 {
     qcnn_model *model;
     int values[3], output, tensor;
@@ -85,11 +85,19 @@ static qcnn_model *one_layer(qcnn_rng *rng, const lut_case *c, qcnn_op op, const
     qcnn_model_add_input(model, values[0], NULL);
     qcnn_model_add_output(model, output, NULL);
     qcnn_error error;
+    model->exact = exact;
     if (qcnn_model_prepare(model, kernels, &error) != QCNN_OK)
         fail_msg("%s", error.message);
-    qcnn_release(model->nodes[0].decoded);
-    model->nodes[0].decoded = NULL;
-    model->nodes[0].method = QCNN_METHOD_LUT;
+    qcnn_node *node = &model->nodes[0];
+    qcnn_release(node->decoded);
+    qcnn_release(node->bytes);
+    node->decoded = NULL;
+    node->bytes = NULL;
+    node->method = QCNN_METHOD_LUT;
+    const qcnn_codebook *book = &model->tensors[0].codebook;
+    if (!exact && !node->byte_codebook && (op == QCNN_OP_FC || model->kernels->conv_byte_tables))
+        assert_int_equal(qcnn_byte_codebook_make(book, qcnn_table_width(book->n_codewords, op == QCNN_OP_CONV), &node->byte_codebook, NULL),
+                         QCNN_OK);
     return model;
 }
 
@@ -108,6 +116,16 @@ static float *run_model(const qcnn_model *model, int batch, const float *x, cons
     return y;
 }
 
+// How far integer tables may be off: inputs and codewords lie in -1..1, so a table entry is off by at most half a step of its
+// own, 1/254 of the largest possible, and of the 1/2 and 1/254 of a step of inputs and codewords. Errors of an output's entries
+// mostly cancel: five times the root of their number.
+static double integer_bound(const qcnn_model *model)
+{
+    const qcnn_codebook *book = &model->tensors[0].codebook;
+    const double entry = book->subspace * (0.5 / 127 + 0.5 / 127 + 0.5 / 127);
+    return 5 * entry * sqrt((double)book->n_subspaces * book->n_taps) / sqrt(3);
+}
+
 static void backwards(void *context, int n_tasks, void (*task)(void *argument, int index, int worker), void *argument)
 {
     (void)context;
@@ -117,7 +135,7 @@ static void backwards(void *context, int n_tasks, void (*task)(void *argument, i
 
 static const qcnn_parallel backwards_hook = { backwards, NULL, 3 };
 
-static void check_conv(const lut_case *c, const char *kernels)
+static void check_conv(const lut_case *c, const char *kernels, bool exact)
 {
     qcnn_rng rng;
     rng = (qcnn_rng){ qcnn_rng_split(7, 0) };
@@ -133,7 +151,7 @@ static void check_conv(const lut_case *c, const char *kernels)
     a.window_begin[column] = c->left, a.window_end[column] = c->right;
     x.dims[2 + column] = c->width, w.dims[2 + column] = c->kernel_w;
     const int taps = c->kernel_h * c->kernel_w;
-    qcnn_model *model = one_layer(&rng, c, QCNN_OP_CONV, &a, &x, &w, taps, kernels);
+    qcnn_model *model = one_layer(&rng, c, QCNN_OP_CONV, &a, &x, &w, taps, kernels, exact);
 
     const qcnn_shape y_shape = qcnn_model_output(model, 0).shape;
     const int64_t height = c->height ? c->height : 1, out_h = row >= 0 ? y_shape.dims[2] : 1, out_w = y_shape.dims[2 + column];
@@ -161,7 +179,7 @@ static void check_conv(const lut_case *c, const char *kernels)
                     sum += (double)input[(plane * height + iy) * c->width + ix] *
                            dense[((o * c->inputs + channel) * c->kernel_h + ky) * c->kernel_w + kx];
                 }
-        assert_float_equal(y[i], sum > 0 ? sum : 0, 1e-4);
+        assert_float_equal(y[i], sum > 0 ? sum : 0, exact ? 1e-4 : integer_bound(model));
     }
     qcnn_release(input);
     qcnn_release(dense);
@@ -176,17 +194,18 @@ static void convolutions(void **state)
     (void)state;
     for (int tier = 0; qcnn_kernels_name(tier); tier++)
         for (size_t i = 0; i < sizeof conv_cases / sizeof *conv_cases; i++)
-            check_conv(&conv_cases[i], qcnn_kernels_name(tier));
+            for (int exact = 0; exact <= 1; exact++)
+                check_conv(&conv_cases[i], qcnn_kernels_name(tier), exact);
 }
 
-static void check_fc(int rows, int n_in, int n_out, int subspace, int codewords, const char *kernels)
+static void check_fc(int rows, int n_in, int n_out, int subspace, int codewords, const char *kernels, bool exact)
 {
     qcnn_rng rng;
     rng = (qcnn_rng){ qcnn_rng_split(11, 0) };
     const lut_case c = { .groups = 1, .inputs = n_in, .outputs = n_out, .subspace = subspace, .codewords = codewords, .sets = 1 };
     const qcnn_shape x = { 2, { 1, n_in } }, w = { 2, { n_out, n_in } };
     const qcnn_attributes a = { .activation = { QCNN_RELU, 0, 0 } };
-    qcnn_model *model = one_layer(&rng, &c, QCNN_OP_FC, &a, &x, &w, 1, kernels);
+    qcnn_model *model = one_layer(&rng, &c, QCNN_OP_FC, &a, &x, &w, 1, kernels, exact);
     float *input = random_floats(&rng, (size_t)rows * (size_t)n_in);
     float *dense = qcnn_allocate((size_t)n_in * (size_t)n_out, sizeof *dense);
     qcnn_codebook_decode(&model->tensors[0].codebook, dense);
@@ -200,7 +219,7 @@ static void check_fc(int rows, int n_in, int n_out, int subspace, int codewords,
             double sum = model->tensors[1].data[o];
             for (int i = 0; i < n_in; i++)
                 sum += (double)input[row * n_in + i] * dense[o * n_in + i];
-            assert_float_equal(y[row * n_out + o], sum > 0 ? sum : 0, 1e-4);
+            assert_float_equal(y[row * n_out + o], sum > 0 ? sum : 0, exact ? 1e-4 : integer_bound(model));
         }
     qcnn_release(input);
     qcnn_release(dense);
@@ -213,12 +232,13 @@ static void check_fc(int rows, int n_in, int n_out, int subspace, int codewords,
 static void fully_connected(void **state)
 {
     (void)state;
-    for (int tier = 0; qcnn_kernels_name(tier); tier++) {
-        check_fc(1, 30, 17, 4, 16, qcnn_kernels_name(tier));
-        check_fc(5, 31, 300, 4, 32, qcnn_kernels_name(tier));
-        check_fc(37, 64, 9, 1, 16, qcnn_kernels_name(tier));
-        check_fc(16, 100, 513, 7, 256, qcnn_kernels_name(tier));
-    }
+    for (int tier = 0; qcnn_kernels_name(tier); tier++)
+        for (int exact = 0; exact <= 1; exact++) {
+            check_fc(1, 30, 17, 4, 16, qcnn_kernels_name(tier), exact);
+            check_fc(5, 31, 300, 4, 32, qcnn_kernels_name(tier), exact);
+            check_fc(37, 64, 9, 1, 16, qcnn_kernels_name(tier), exact);
+            check_fc(16, 100, 513, 7, 256, qcnn_kernels_name(tier), exact);
+        }
 }
 
 // Sums of the same tables must agree to the bit in every tier.

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+// Convolution from byte tables (Wu et al., CVPR 2016, section 3.2, in integers). The image becomes bytes, every pixel and
+// subspace a table of 8-bit entries with one scale for the layer and the image, and each output position adds the entries that
+// its taps choose, many output channels at a time, in 32 bits. An entry of 128 stands for zero; their sum is taken out.
+//
+// A ring holds the tables of the input rows under the kernel, [row][subspace][column][entry]. Taps in the padding are left out.
+
+#include "engine/table_scale.h"
+
+// Steps of one call: their codes stay in the first-level cache over the positions of a row.
+enum { STEPS_PER_CALL = 72 };
+
+typedef struct byte_conv {
+    const qcnn_step *step;
+    const qcnn_codebook *book;
+    int64_t height, width, out_height, out_width;
+    int kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+    size_t n_quads, table_width, ring_rows, row_bytes; // quads of a subspace; bytes of the tables of one input row
+    int subspaces_per_call, n_strips;
+    // of the image in work
+    const float *input;
+    float *output;
+    qcnn_byte_scale bytes;
+    qcnn_table_scale tables;
+    uint8_t *quads;   // [groups][M][n_quads][height][width][4]
+    int32_t *peaks;   // [groups][M]
+    int16_t *factors; // [groups][M]
+} byte_conv;
+
+// A worker's scratch: the ring, which input row each slot holds, the steps of a call, sums [out_width][n_outputs] of a row.
+typedef struct byte_conv_scratch {
+    uint8_t *ring;
+    int64_t *slot_rows;
+    qcnn_lut_step *steps;
+    int32_t *sums;
+    float *starts; // [n_outputs]
+} byte_conv_scratch;
+
+static byte_conv byte_conv_measure(const qcnn_step *step)
+{
+    const qcnn_attributes *a = &step->node->attributes;
+    const qcnn_codebook *book = &qcnn_node_weights(step->model, step->node)->codebook;
+    const qcnn_shape *x = &step->inputs[0].shape, *y = &step->output_shape;
+    const qcnn_window w = qcnn_window_of(a, x, y);
+    byte_conv conv = { .step = step, .book = book, .height = w.in[1], .width = w.in[2], .out_height = w.out[1], .out_width = w.out[2] };
+    conv.kernel_h = (int)w.kernel[1], conv.kernel_w = (int)w.kernel[2];
+    conv.stride_h = (int)w.stride[1], conv.stride_w = (int)w.stride[2];
+    conv.dilation_h = (int)w.dilation[1], conv.dilation_w = (int)w.dilation[2];
+    conv.pad_top = (int)w.begin[1], conv.pad_left = (int)w.begin[2];
+    conv.n_quads = ((size_t)book->subspace + 3) / 4;
+    conv.table_width = step->node->byte_codebook->width;
+    conv.row_bytes = qcnn_plan_bytes((uint64_t)book->n_subspaces, (uint64_t)conv.width, conv.table_width);
+    const int64_t rows = (int64_t)(conv.kernel_h - 1) * conv.dilation_h + 1;
+    conv.ring_rows = (size_t)(rows < conv.height ? rows : conv.height);
+    conv.subspaces_per_call = book->n_taps < STEPS_PER_CALL ? STEPS_PER_CALL / book->n_taps : 1;
+    return conv;
+}
+
+static size_t byte_conv_place(const byte_conv *conv, unsigned char *base, byte_conv_scratch *scratch)
+{
+    size_t used = 0;
+    const size_t n_outputs = (size_t)conv->book->n_outputs;
+    scratch->ring = base;
+    used += qcnn_whole_lines(conv->ring_rows * conv->row_bytes);
+    scratch->slot_rows = (int64_t *)(void *)(base + used);
+    used += qcnn_whole_lines(conv->ring_rows * sizeof(int64_t));
+    scratch->steps = (qcnn_lut_step *)(void *)(base + used);
+    used += qcnn_whole_lines(QCNN_LUT_MAX_STEPS * sizeof(qcnn_lut_step));
+    scratch->sums = (int32_t *)(void *)(base + used);
+    used += qcnn_whole_lines((size_t)conv->out_width * n_outputs * sizeof(int32_t));
+    scratch->starts = (float *)(void *)(base + used);
+    used += qcnn_whole_lines(n_outputs * sizeof(float));
+    return used;
+}
+
+static size_t place_shared(byte_conv *conv, unsigned char *base)
+{
+    const size_t n_tables = (size_t)conv->book->groups * (size_t)conv->book->n_subspaces;
+    const size_t quad_bytes = n_tables * conv->n_quads * (size_t)(conv->height * conv->width) * 4;
+    conv->quads = base;
+    conv->peaks = (int32_t *)(void *)(base + qcnn_whole_lines(quad_bytes));
+    conv->factors = (int16_t *)(void *)(conv->peaks + n_tables);
+    return qcnn_whole_lines(quad_bytes) + n_tables * (sizeof(int32_t) + sizeof(int16_t));
+}
+
+static void byte_conv_plan(qcnn_step *step)
+{
+    byte_conv conv = byte_conv_measure(step);
+    static unsigned char nowhere[64];
+    byte_conv_scratch unused;
+    const double pixels = (double)conv.height * (double)conv.width, tables = (double)conv.ring_rows * (double)conv.row_bytes;
+    const double sums = (double)conv.out_width * conv.book->n_outputs;
+    const double codes = (double)conv.book->n_subspaces * conv.book->n_taps * conv.book->n_outputs;
+    // Offsets of tables and codes have 32 bits.
+    const bool fits = tables < 4e9 && codes < 4e9 && pixels * (conv.book->n_inputs + 4.0) * conv.book->groups * 4 < 1e15 && sums < 1e15;
+    step->shared_bytes = fits ? place_shared(&conv, nowhere) : SIZE_MAX;
+    step->worker_bytes = fits ? byte_conv_place(&conv, nowhere, &unused) : SIZE_MAX;
+}
+
+// ---- the image in bytes ---------------------------------------------------------------------------------------------
+
+static void quantize_quads_of(void *argument, int64_t begin, int64_t end, int worker)
+{
+    (void)worker;
+    const byte_conv *conv = argument;
+    const qcnn_codebook *book = conv->book;
+    const int64_t per_group = book->n_subspaces * (int64_t)conv->n_quads;
+    const size_t plane = (size_t)(conv->height * conv->width);
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t group = i / per_group, m = i % per_group / (int64_t)conv->n_quads, q = i % (int64_t)conv->n_quads;
+        const int64_t left = book->n_inputs - m * book->subspace, here = (left < book->subspace ? left : book->subspace) - 4 * q;
+        const int n = here < 0 ? 0 : here < 4 ? (int)here : 4;
+        const int64_t channel = n > 0 ? group * book->n_inputs + m * book->subspace + 4 * q : 0;
+        conv->step->kernels->quantize_quads(plane, conv->input + (size_t)channel * plane, plane, n, conv->bytes.inverse, conv->bytes.zero,
+                                            conv->bytes.limit, conv->quads + (size_t)i * plane * 4);
+    }
+}
+
+// Codebooks of a group: bytes, and the sums of codewords.
+static const int8_t *group_codewords(const byte_conv *conv, int64_t group, const int32_t **sums)
+{
+    const qcnn_byte_codebook *codebook = conv->step->node->byte_codebook;
+    const size_t set = conv->book->n_sets > 1 ? (size_t)group : 0, n = set * (size_t)conv->book->n_subspaces * conv->table_width;
+    *sums = codebook->sums + n;
+    return codebook->codewords + n * conv->n_quads * 4;
+}
+
+static void find_peaks(void *argument, int64_t begin, int64_t end, int worker)
+{
+    (void)worker;
+    const byte_conv *conv = argument;
+    const int64_t n_subspaces = conv->book->n_subspaces;
+    const size_t plane = (size_t)(conv->height * conv->width);
+    for (int64_t i = begin; i < end; i++) {
+        const int32_t *sums;
+        const int8_t *codewords = group_codewords(conv, i / n_subspaces, &sums);
+        const size_t m = (size_t)(i % n_subspaces);
+        conv->peaks[i] = 0;
+        conv->step->kernels->table_peaks(plane, 1, NULL, (int)conv->n_quads, conv->quads + (size_t)i * conv->n_quads * plane * 4, plane * 4,
+                                         codewords + m * conv->n_quads * conv->table_width * 4, sums + m * conv->table_width,
+                                         conv->bytes.zero, conv->table_width, conv->peaks + i);
+    }
+}
+
+// ---- sums -----------------------------------------------------------------------------------------------------------
+
+// The taps first..last-1 along a side of `size` that lie inside, for the window that starts at `start`.
+static void taps_inside(int64_t start, int dilation, int kernel, int64_t size, int *first, int *last)
+{
+    *first = 0;
+    *last = kernel;
+    while (*first < kernel && start + (int64_t)*first * dilation < 0)
+        ++*first;
+    while (*last > *first && start + (int64_t)(*last - 1) * dilation >= size)
+        --*last;
+}
+
+// Adds the steps of subspaces m..m_end-1, kernel rows and columns as given, to positions x..x+n_positions-1 of the row.
+static void add_steps(const byte_conv *conv, const byte_conv_scratch *scratch, const uint8_t *codes, int64_t top, const int rows[2],
+                      const int columns[2], int m, int m_end, int64_t x, int64_t n_positions)
+{
+    const size_t width = conv->table_width, n_outputs = (size_t)conv->book->n_outputs;
+    const int64_t left = x * conv->stride_w - conv->pad_left + (int64_t)columns[0] * conv->dilation_w; // input column of the first tap
+    size_t n = 0;
+    for (; m < m_end; m++)
+        for (int ky = rows[0]; ky < rows[1]; ky++) {
+            const size_t slot = (size_t)(top + (int64_t)ky * conv->dilation_h) % conv->ring_rows;
+            const size_t table = slot * conv->row_bytes + (size_t)m * (size_t)conv->width * width;
+            for (int kx = columns[0]; kx < columns[1]; kx++) {
+                scratch->steps[n].table = (uint32_t)(table + (size_t)(kx - columns[0]) * (size_t)conv->dilation_w * width);
+                scratch->steps[n++].code =
+                    (uint32_t)(((size_t)(m * conv->kernel_h + ky) * (size_t)conv->kernel_w + (size_t)kx) * n_outputs);
+                const bool last = m == m_end - 1 && ky == rows[1] - 1 && kx == columns[1] - 1;
+                if (!last && n < QCNN_LUT_MAX_STEPS)
+                    continue;
+                conv->step->kernels->lut_conv_bytes(n_outputs, (size_t)n_positions, n, scratch->steps, scratch->ring + (size_t)left * width,
+                                                    (size_t)conv->stride_w * width, width, codes, scratch->sums + (size_t)x * n_outputs,
+                                                    n_outputs);
+                n = 0;
+            }
+        }
+}
+
+// Sums of one output row, less those of the zeros that entries are offset by.
+static void sum_byte_row(const byte_conv *conv, const byte_conv_scratch *scratch, const uint8_t *codes, int64_t out_row)
+{
+    const qcnn_codebook *book = conv->book;
+    const size_t n_outputs = (size_t)book->n_outputs;
+    const int64_t top = out_row * conv->stride_h - conv->pad_top;
+    int rows[2];
+    taps_inside(top, conv->dilation_h, conv->kernel_h, conv->height, &rows[0], &rows[1]);
+    for (int64_t x = 0; x < conv->out_width;) {
+        // Positions whose taps lie inside alike go together: those between the borders.
+        int columns[2], next[2];
+        int64_t end = x;
+        taps_inside(x * conv->stride_w - conv->pad_left, conv->dilation_w, conv->kernel_w, conv->width, &columns[0], &columns[1]);
+        do {
+            end++;
+            taps_inside(end * conv->stride_w - conv->pad_left, conv->dilation_w, conv->kernel_w, conv->width, &next[0], &next[1]);
+        } while (end < conv->out_width && next[0] == columns[0] && next[1] == columns[1]);
+        const int n_taps = (rows[1] - rows[0]) * (columns[1] - columns[0]);
+        for (size_t i = (size_t)x * n_outputs; i < (size_t)end * n_outputs; i++)
+            scratch->sums[i] = -128 * book->n_subspaces * n_taps;
+        if (n_taps > 0)
+            for (int m = 0; m < book->n_subspaces; m += conv->subspaces_per_call) {
+                const int m_end = m + conv->subspaces_per_call < book->n_subspaces ? m + conv->subspaces_per_call : book->n_subspaces;
+                add_steps(conv, scratch, codes, top, rows, columns, m, m_end, x, end - x);
+            }
+        x = end;
+    }
+}
+
+// The tables of the input rows that an output row needs and the ring does not hold yet.
+static void build_byte_rows(const byte_conv *conv, const byte_conv_scratch *scratch, int64_t group, int64_t out_row)
+{
+    const int32_t *sums;
+    const int8_t *codewords = group_codewords(conv, group, &sums);
+    const size_t plane = (size_t)(conv->height * conv->width), n_subspaces = (size_t)conv->book->n_subspaces;
+    for (int ky = 0; ky < conv->kernel_h; ky++) {
+        const int64_t row = out_row * conv->stride_h - conv->pad_top + (int64_t)ky * conv->dilation_h;
+        if (row < 0 || row >= conv->height || scratch->slot_rows[(size_t)row % conv->ring_rows] == row)
+            continue;
+        scratch->slot_rows[(size_t)row % conv->ring_rows] = row;
+        const uint8_t *x = conv->quads + (((size_t)group * n_subspaces * conv->n_quads) * plane + (size_t)(row * conv->width)) * 4;
+        conv->step->kernels->table_bytes((size_t)conv->width, n_subspaces, NULL, (int)conv->n_quads, x, plane * 4, codewords, sums,
+                                         conv->bytes.zero, conv->table_width, conv->tables.shift,
+                                         conv->factors + (size_t)group * n_subspaces,
+                                         scratch->ring + (size_t)row % conv->ring_rows * conv->row_bytes);
+    }
+}
+
+// One strip of output rows of one group.
+static void run_byte_strip(void *argument, int index, int worker)
+{
+    const byte_conv *conv = argument;
+    const qcnn_step *step = conv->step;
+    const qcnn_codebook *book = conv->book;
+    const qcnn_activation *activation = &step->node->attributes.activation;
+    const int strip = index % conv->n_strips, group = index / conv->n_strips;
+    const int64_t first = conv->out_height * strip / conv->n_strips, end = conv->out_height * (strip + 1) / conv->n_strips;
+    const size_t n_outputs = (size_t)book->n_outputs, out_plane = (size_t)(conv->out_height * conv->out_width);
+    const uint8_t *codes = book->assignments + (size_t)group * (size_t)book->n_subspaces * (size_t)book->n_taps * n_outputs;
+    const bool has_bias = step->node->n_inputs > 2 && step->inputs[2].data;
+
+    byte_conv_scratch scratch;
+    byte_conv_place(conv, step->worker + (size_t)worker * step->worker_bytes, &scratch);
+    for (size_t slot = 0; slot < conv->ring_rows; slot++)
+        scratch.slot_rows[slot] = -1;
+    for (size_t o = 0; o < n_outputs; o++)
+        scratch.starts[o] = has_bias ? step->inputs[2].data[(size_t)group * n_outputs + o] : 0;
+    float *output = conv->output + (size_t)group * n_outputs * out_plane;
+    for (int64_t out_row = first; out_row < end; out_row++) {
+        build_byte_rows(conv, &scratch, group, out_row);
+        sum_byte_row(conv, &scratch, codes, out_row);
+        float *row = output + out_row * conv->out_width;
+        step->kernels->dequantize_turned((size_t)conv->out_width, n_outputs, scratch.sums, n_outputs, conv->tables.scale, scratch.starts,
+                                         qcnn_low_bound(activation), row, out_plane);
+        if (qcnn_activation_left(activation))
+            for (size_t o = 0; o < n_outputs; o++)
+                step->kernels->activate(activation, row + o * out_plane, row + o * out_plane, (size_t)conv->out_width);
+    }
+}
+
+static void byte_conv_run(const qcnn_step *step, const qcnn_parallel *parallel)
+{
+    byte_conv conv = byte_conv_measure(step);
+    const qcnn_codebook *book = conv.book;
+    place_shared(&conv, step->shared);
+    const int64_t n_tables = (int64_t)book->groups * book->n_subspaces;
+    const size_t in_image = (size_t)(book->groups * book->n_inputs) * (size_t)(conv.height * conv.width);
+    const size_t out_image = (size_t)(book->groups * book->n_outputs) * (size_t)(conv.out_height * conv.out_width);
+    const int64_t wanted = (qcnn_n_workers(parallel) + book->groups - 1) / book->groups; // a strip more repeats the tables at its seam
+    conv.n_strips = (int)(wanted < conv.out_height ? wanted : conv.out_height);
+    for (int64_t image = 0; image < step->output_shape.dims[0]; image++) {
+        conv.input = step->inputs[0].data + (size_t)image * in_image;
+        conv.output = step->output + (size_t)image * out_image;
+        conv.bytes = qcnn_byte_scale_of(step->kernels, conv.input, in_image, 255);
+        qcnn_for_range(parallel, n_tables * (int64_t)conv.n_quads, 1, quantize_quads_of, &conv);
+        qcnn_for_range(parallel, n_tables, 1, find_peaks, &conv);
+        const size_t n_scales = (size_t)book->n_sets * (size_t)book->n_subspaces;
+        conv.tables = qcnn_table_scale_of(conv.peaks, (size_t)n_tables, step->node->byte_codebook->scales, n_scales, (int)conv.n_quads,
+                                          conv.bytes.scale, conv.factors);
+        qcnn_for(parallel, book->groups * conv.n_strips, run_byte_strip, &conv);
+    }
+}
+
+const qcnn_layer_type qcnn_layer_conv_lut_bytes = { byte_conv_plan, byte_conv_run };

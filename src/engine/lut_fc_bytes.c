@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fully-connected layer from byte tables, one row at a time: each output adds one 8-bit entry of every subspace in 32 bits.
+// Subspaces whose inputs are all zero, which ReLUs leave behind, have tables of zeros and are passed over with their codes.
+
+#include <string.h>
+
+#include "engine/table_scale.h"
+
+enum { SUBSPACES_PER_TASK = 64 };
+
+typedef struct byte_fc {
+    const qcnn_step *step;
+    const qcnn_codebook *book;
+    size_t n_quads, width;
+    const float *input; // of the row in work
+    float *output;
+    qcnn_byte_scale bytes;
+    qcnn_table_scale scale;
+    uint8_t *quads, *tables; // [M][n_quads][4], [n_rows][width]
+    uint32_t *rows;          // the subspaces that are not zero
+    int32_t *peaks;          // [n_rows], as the others
+    int16_t *factors;
+    float *scales;
+    size_t n_rows, piece; // outputs of a task
+} byte_fc;
+
+static byte_fc byte_fc_measure(const qcnn_step *step)
+{
+    const qcnn_codebook *book = &qcnn_node_weights(step->model, step->node)->codebook;
+    return (byte_fc){ .step = step, .book = book, .n_quads = ((size_t)book->subspace + 3) / 4, .width = step->node->byte_codebook->width };
+}
+
+static size_t byte_fc_place(byte_fc *fc, unsigned char *base)
+{
+    const size_t n = (size_t)fc->book->n_subspaces;
+    size_t used = 0;
+    fc->quads = base;
+    used += qcnn_whole_lines(n * fc->n_quads * 4);
+    fc->tables = base + used;
+    used += qcnn_whole_lines(n * fc->width);
+    fc->rows = (uint32_t *)(void *)(base + used);
+    used += qcnn_whole_lines(n * sizeof *fc->rows);
+    fc->peaks = (int32_t *)(void *)(base + used);
+    used += qcnn_whole_lines(n * sizeof *fc->peaks);
+    fc->scales = (float *)(void *)(base + used);
+    used += qcnn_whole_lines(n * sizeof *fc->scales);
+    fc->factors = (int16_t *)(void *)(base + used);
+    return used + n * sizeof *fc->factors;
+}
+
+static void byte_fc_plan(qcnn_step *step)
+{
+    byte_fc fc = byte_fc_measure(step);
+    static unsigned char nowhere[64];
+    step->shared_bytes = byte_fc_place(&fc, nowhere);
+    const size_t outputs = (size_t)fc.book->n_outputs; // a task may take all of them, beside the bytes of an input row
+    step->worker_bytes = outputs * sizeof(int32_t);
+}
+
+// The row in bytes, whole quads for each subspace, and the list of subspaces that are not zero.
+static void quantize_row(byte_fc *fc)
+{
+    const qcnn_codebook *book = fc->book;
+    const size_t subspace = (size_t)book->subspace, n_inputs = (size_t)book->n_inputs, padded = fc->n_quads * 4;
+    const qcnn_byte_scale *bytes = &fc->bytes;
+    fc->n_rows = 0;
+    if (subspace == padded) { // as the inputs lie
+        memset(fc->quads + n_inputs, bytes->zero, (size_t)book->n_subspaces * padded - n_inputs);
+        fc->step->kernels->quantize_bytes(n_inputs, fc->input, bytes->inverse, bytes->zero, bytes->limit, fc->quads);
+    }
+    for (size_t m = 0; m < (size_t)book->n_subspaces; m++) {
+        uint8_t *values = fc->quads + m * padded;
+        if (subspace != padded) {
+            const size_t left = n_inputs - m * subspace, n = left < subspace ? left : subspace;
+            memset(values, bytes->zero, padded);
+            fc->step->kernels->quantize_bytes(n, fc->input + m * subspace, bytes->inverse, bytes->zero, bytes->limit, values);
+        }
+        unsigned other = 0;
+        for (size_t i = 0; i < padded; i++)
+            other |= values[i] ^ (unsigned)bytes->zero;
+        fc->rows[fc->n_rows] = (uint32_t)m;
+        fc->n_rows += other != 0;
+    }
+}
+
+static void find_fc_peaks(void *argument, int64_t begin, int64_t end, int worker)
+{
+    (void)worker;
+    const byte_fc *fc = argument;
+    const qcnn_byte_codebook *codebook = fc->step->node->byte_codebook;
+    for (int64_t r = begin; r < end; r++) {
+        fc->peaks[r] = 0;
+        fc->scales[r] = codebook->scales[fc->rows[r]];
+    }
+    fc->step->kernels->table_peaks(1, (size_t)(end - begin), fc->rows + begin, (int)fc->n_quads, fc->quads, 4, codebook->codewords,
+                                   codebook->sums, fc->bytes.zero, fc->width, fc->peaks + begin);
+}
+
+static void build_fc_bytes(void *argument, int64_t begin, int64_t end, int worker)
+{
+    (void)worker;
+    const byte_fc *fc = argument;
+    const qcnn_byte_codebook *codebook = fc->step->node->byte_codebook;
+    fc->step->kernels->table_bytes(1, (size_t)(end - begin), fc->rows + begin, (int)fc->n_quads, fc->quads, 4, codebook->codewords,
+                                   codebook->sums, fc->bytes.zero, fc->width, fc->scale.shift, fc->factors + begin,
+                                   fc->tables + (size_t)begin * fc->width);
+}
+
+static void sum_fc_bytes(void *argument, int index, int worker)
+{
+    const byte_fc *fc = argument;
+    const qcnn_step *step = fc->step;
+    const size_t n_outputs = (size_t)fc->book->n_outputs, first = (size_t)index * fc->piece;
+    const size_t n = n_outputs - first < fc->piece ? n_outputs - first : fc->piece;
+    const float *bias = step->node->n_inputs > 2 ? step->inputs[2].data : NULL;
+    int32_t *sums = (int32_t *)(void *)(step->worker + (size_t)worker * step->worker_bytes);
+    for (size_t o = 0; o < n; o++)
+        sums[o] = -128 * (int32_t)fc->n_rows; // entries of 128 stand for zero
+    step->kernels->lut_fc_bytes(n, fc->n_rows, fc->rows, fc->book->assignments + first, n_outputs, fc->tables, fc->width, sums);
+    float *y = fc->output + first;
+    step->kernels->dequantize(n, sums, fc->scale.scale, 0, -__builtin_inff(), y);
+    for (size_t o = 0; bias && o < n; o++)
+        y[o] += bias[first + o];
+    qcnn_fused_activation(step, y, n);
+}
+
+static void byte_fc_run(const qcnn_step *step, const qcnn_parallel *parallel)
+{
+    byte_fc fc = byte_fc_measure(step);
+    byte_fc_place(&fc, step->shared);
+    const qcnn_codebook *book = fc.book;
+    const size_t n_inputs = (size_t)book->n_inputs, n_outputs = (size_t)book->n_outputs, n_workers = (size_t)qcnn_n_workers(parallel);
+    const size_t even = (n_outputs + n_workers - 1) / n_workers; // as long pieces of the codes as there are workers, whole vectors
+    fc.piece = n_workers == 1 ? n_outputs : (even + 63) / 64 * 64;
+    const int64_t n = (int64_t)(qcnn_shape_elements(&step->inputs[0].shape) / n_inputs);
+    for (int64_t row = 0; row < n; row++) {
+        fc.input = step->inputs[0].data + (size_t)row * n_inputs;
+        fc.output = step->output + (size_t)row * n_outputs;
+        fc.bytes = qcnn_byte_scale_of(step->kernels, fc.input, n_inputs, 255);
+        quantize_row(&fc);
+        qcnn_for_range(parallel, (int64_t)fc.n_rows, SUBSPACES_PER_TASK, find_fc_peaks, &fc);
+        fc.scale = qcnn_table_scale_of(fc.peaks, fc.n_rows, fc.scales, fc.n_rows, (int)fc.n_quads, fc.bytes.scale, fc.factors);
+        qcnn_for_range(parallel, (int64_t)fc.n_rows, SUBSPACES_PER_TASK, build_fc_bytes, &fc);
+        qcnn_for(parallel, (int)((n_outputs + fc.piece - 1) / fc.piece), sum_fc_bytes, &fc);
+    }
+}
+
+const qcnn_layer_type qcnn_layer_fc_lut_bytes = { byte_fc_plan, byte_fc_run };

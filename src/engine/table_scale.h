@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Scales of layers that run from byte tables: of their inputs in bytes and of the tables. Each image has its own.
+
+#ifndef QCNN_ENGINE_TABLE_SCALE_H
+#define QCNN_ENGINE_TABLE_SCALE_H
+
+#include "engine/layers.h"
+
+// A value is scale * (byte - zero).
+typedef struct qcnn_byte_scale {
+    float scale, inverse;
+    int zero, limit; // bytes are 0..limit
+} qcnn_byte_scale;
+
+// That of n numbers: their range and zero fit; where none is negative, zero is byte 0.
+qcnn_byte_scale qcnn_byte_scale_of(const qcnn_kernels *kernels, const float *x, size_t n, int limit);
+
+// The bound of a ReLU, which dequantizing kernels apply, or -INFINITY.
+float qcnn_low_bound(const qcnn_activation *activation);
+
+// Whether an activation is left to do once the bound is applied.
+bool qcnn_activation_left(const qcnn_activation *activation);
+
+static inline size_t qcnn_whole_lines(size_t n_bytes)
+{
+    return (n_bytes + 63) / 64 * 64;
+}
+
+// How table_bytes turns accumulators into entries (kernels.h): one scale for all subspaces of a layer and an image.
+typedef struct qcnn_table_scale {
+    int shift;
+    float scale; // value of a unit of the entries
+} qcnn_table_scale;
+
+// From the peaks of n tables, the scale of their codewords (n_scales of them, repeated) and that of the input; sets the factors.
+qcnn_table_scale qcnn_table_scale_of(const int32_t *peaks, size_t n, const float *scales, size_t n_scales, int n_quads, float input_scale,
+                                     int16_t *factors);
+
+#endif
