@@ -8,29 +8,19 @@
 
 #include "base/rng.h"
 #include "compress/blas.h"
+#include "compress/calibration.h"
 #include "compress/fit.h"
 #include "compress/quantize.h"
 #include "compress/round.h"
-#include "compress/samples.h"
 #include "compress/sensitivity.h"
-#include "compress/statistics.h"
 #include "compress/target.h"
-#include "compress/walk.h"
-
-// How much of the calibration set is used. An image gives a convolution many rows, a fully-connected layer one: those get
-// more samples, for which the walk starts again from the images.
-enum { CONV_SAMPLES = 4000, FC_SAMPLES = 10000, HELD_OUT_SAMPLES = 300, PROBE_SAMPLES = 100, POSITIONS = 16 };
-static const uint64_t keep_bytes = (uint64_t)600 << 20; // of one walk at one stop
 
 typedef struct correction {
     const qcnn_model *original;
     qcnn_model *compressed;
     const qcnn_layer_setting *settings;
     const qcnn_compress_options *options;
-    qcnn_samples samples;
-    qcnn_walk_samples taken;
-    qcnn_walk *wanted; // through the original
-    qcnn_walk *given;  // through the network as far as it is quantized; NULL: there is no difference yet
+    qcnn_calibration *calibration;
 } correction;
 
 static const char *name_of(const qcnn_node *node)
@@ -44,6 +34,8 @@ typedef struct part {
     double begin, end;
 } part;
 
+enum { PROBE_SAMPLES = 100 };
+
 static const double walk_share = 0.6;
 
 static int report_part(void *context, const char *stage, double fraction)
@@ -52,76 +44,11 @@ static int report_part(void *context, const char *stage, double fraction)
     return p->outer->report(p->outer->context, stage, p->begin + (p->end - p->begin) * fraction);
 }
 
-// ---- samples --------------------------------------------------------------------------------------------------------
-
-// Starts the walks at the images, with so many samples.
-static qcnn_status start_walks(correction *c, int n_samples, qcnn_error *error)
-{
-    const int n_held = c->samples.n_images[QCNN_PART_HELD_OUT];
-    const bool differ = c->given;
-    qcnn_walk_free(c->wanted);
-    qcnn_walk_free(c->given);
-    c->wanted = c->given = NULL;
-    c->taken = (qcnn_walk_samples){ .source = &c->samples, .n = { n_samples, n_held < HELD_OUT_SAMPLES ? n_held : HELD_OUT_SAMPLES } };
-    QCNN_TRY(qcnn_walk_new(c->original, &c->taken, c->options->parallel, &c->wanted, error));
-    return differ ? qcnn_walk_new(c->compressed, &c->taken, c->options->parallel, &c->given, error) : QCNN_OK;
-}
-
-// Rows of input that one sample gives to the layer.
-static bool gives_many_rows(const correction *c, const qcnn_node *node)
-{
-    const qcnn_shape *x = &c->original->values[node->inputs[0]].shape, *y = &c->original->values[node->output].shape;
-    const uint64_t n_in = node->op == QCNN_OP_CONV ? 1 : (uint64_t)x->dims[x->rank - 1];
-    const uint64_t rows = node->op == QCNN_OP_CONV ? qcnn_shape_elements(y) / (uint64_t)y->dims[1] : qcnn_shape_elements(x) / n_in;
-    return rows >= POSITIONS / 2;
-}
-
-static qcnn_status choose_samples(correction *c, const qcnn_node *node, qcnn_error *error)
-{
-    const int wanted = gives_many_rows(c, node) ? CONV_SAMPLES : FC_SAMPLES;
-    return c->wanted && c->taken.n[0] >= wanted ? QCNN_OK : start_walks(c, wanted, error);
-}
-
-// ---- statistics -----------------------------------------------------------------------------------------------------
-
-static qcnn_status walk_to(correction *c, size_t n, qcnn_statistics_builder *builder, qcnn_error *error)
-{
-    const qcnn_progress *progress = c->options->progress;
-    const char *name = name_of(&c->original->nodes[n]);
-    const int n_all = c->taken.n[0] + c->taken.n[1], chunk = qcnn_walk_chunk_size(c->wanted);
-    const float *x[256], *o[256];
-    for (int first = 0; first < n_all; first += chunk) {
-        if (progress && progress->report(progress->context, name, walk_share * first / n_all))
-            return qcnn_fail(error, QCNN_ERROR_CANCELLED, "cancelled while calibrating layer '%s'", name);
-        const int count = n_all - first < chunk ? n_all - first : chunk;
-        QCNN_TRY(qcnn_walk_chunk(c->wanted, first, count, error));
-        if (c->given)
-            QCNN_TRY(qcnn_walk_chunk(c->given, first, count, error));
-        for (int i = 0; i < count; i++) {
-            o[i] = qcnn_walk_input(c->wanted, first + i);
-            x[i] = c->given ? qcnn_walk_input(c->given, first + i) : o[i];
-        }
-        qcnn_statistics_add(builder, first, count, x, o);
-    }
-    return QCNN_OK;
-}
-
 static qcnn_status gather(correction *c, size_t n, qcnn_statistics *statistics, qcnn_error *error)
 {
-    qcnn_statistics_builder *builder;
-    QCNN_TRY(qcnn_walk_begin(c->wanted, n, keep_bytes, error));
-    if (c->given)
-        QCNN_TRY(qcnn_walk_begin(c->given, n, keep_bytes, error));
-    QCNN_TRY(qcnn_statistics_begin(c->original, n, POSITIONS, c->taken.n[0], c->taken.n[1], qcnn_rng_split(c->options->seed, n),
-                                   c->options->parallel, &builder, error));
-    const qcnn_status status = walk_to(c, n, builder, error);
-    if (status == QCNN_OK)
-        qcnn_statistics_end(builder, statistics);
-    qcnn_statistics_free_builder(builder);
-    qcnn_walk_end(c->wanted);
-    if (c->given)
-        qcnn_walk_end(c->given);
-    return status;
+    const part first = { c->options->progress, 0, walk_share };
+    const qcnn_progress progress = { report_part, (void *)&first };
+    return qcnn_calibration_gather(c->calibration, n, c->options->progress ? &progress : NULL, statistics, error);
 }
 
 // ---- a layer --------------------------------------------------------------------------------------------------------
@@ -206,8 +133,8 @@ static qcnn_status find_price(const correction *c, size_t n, const qcnn_statisti
     *price = (double)c->settings[n].price;
     if (*price > 0 || c->options->rate_price <= 0)
         return QCNN_OK;
-    QCNN_TRY(qcnn_sensitivity(c->original, n, s, &c->samples, PROBE_SAMPLES, qcnn_rng_split(c->options->seed, n), c->options->parallel,
-                              &sensitivity, error));
+    QCNN_TRY(qcnn_sensitivity(c->original, n, s, qcnn_calibration_samples(c->calibration), PROBE_SAMPLES,
+                              qcnn_rng_split(c->options->seed, n), c->options->parallel, &sensitivity, error));
     if (sensitivity > 0)
         *price = c->options->rate_price / sensitivity;
     return QCNN_OK;
@@ -243,7 +170,6 @@ static qcnn_status correct_layer(correction *c, size_t n, qcnn_error *error)
     if (c->settings[n].subspace > QCNN_MAX_CORRECTED_SUBSPACE)
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "layer '%s': with error correction C is at most %d", name_of(node),
                          QCNN_MAX_CORRECTED_SUBSPACE);
-    QCNN_TRY(choose_samples(c, node, error));
     qcnn_statistics statistics = { 0 };
     QCNN_TRY(gather(c, n, &statistics, error));
     double ridge, price;
@@ -269,30 +195,19 @@ static qcnn_status round_layer(correction *c, size_t n, qcnn_error *error)
     return qcnn_data_round(qcnn_node_weights(c->compressed, &c->compressed->nodes[n]), setting->codeword_type, largest, error);
 }
 
-// From here on the walk through the compressed network differs from that through the original.
-static qcnn_status note_difference(correction *c, qcnn_error *error)
-{
-    if (c->given || !c->wanted || c->options->correction != QCNN_CORRECTION_NETWORK)
-        return QCNN_OK;
-    return qcnn_walk_fork(c->wanted, c->compressed, &c->given, error);
-}
-
 qcnn_status qcnn_correct(const qcnn_model *original, const qcnn_layer_setting *settings, const qcnn_compress_options *options,
                          qcnn_model *compressed, qcnn_error *error)
 {
     qcnn_blas_start();
     correction c = { .original = original, .compressed = compressed, .settings = settings, .options = options };
-    QCNN_TRY(qcnn_samples_open(original, options->calibration, options->preprocess, qcnn_rng_split(options->seed, original->n_nodes),
-                               &c.samples, error));
+    QCNN_TRY(qcnn_calibration_open(original, options, &c.calibration, error));
     qcnn_status status = QCNN_OK;
     for (size_t n = 0; status == QCNN_OK && n < original->n_nodes; n++)
         if (settings[n].subspace > 0 || settings[n].codeword_type != QCNN_FLOAT32) {
             status = settings[n].subspace > 0 ? correct_layer(&c, n, error) : round_layer(&c, n, error);
-            if (status == QCNN_OK)
-                status = note_difference(&c, error);
+            if (status == QCNN_OK && options->correction == QCNN_CORRECTION_NETWORK)
+                status = qcnn_calibration_diverge(c.calibration, compressed, error);
         }
-    qcnn_walk_free(c.wanted);
-    qcnn_walk_free(c.given);
-    qcnn_samples_close(&c.samples);
+    qcnn_calibration_close(c.calibration);
     return status;
 }

@@ -32,7 +32,8 @@ static void draw_gradients(const float *logits, int n_classes, qcnn_rng *rng, fl
 // Adds the squared gradients of a layer's output, image by image and channel by channel.
 static void add_squares(const qcnn_trainer *trainer, const qcnn_train_value *value, double factor, float *sums)
 {
-    const size_t channels = (size_t)value->channels, images = (size_t)trainer->slice, n = (size_t)value->n_positions * (value->rows ? 1 : images);
+    const size_t channels = (size_t)value->channels, images = (size_t)trainer->slice,
+                 n = (size_t)value->n_positions * (value->rows ? 1 : images);
     const size_t n_pieces = value->rows ? (size_t)trainer->batch : QCNN_TRAIN_SLICES;
     const float *gradient = value->gradient;
     for (size_t piece = 0; piece < n_pieces; piece++)
@@ -86,7 +87,8 @@ qcnn_status qcnn_importances(const qcnn_model *model, const qcnn_samples *sample
         if (importances[n])
             memset(importances[n], 0, (size_t)model->values[model->nodes[n].output].shape.dims[1] * sizeof(float));
     if (status == QCNN_OK)
-        status = run_batches(trainer, &batch, (n_samples + IMPORTANCE_BATCH - 1) / IMPORTANCE_BATCH, seed, progress, importances, logits, error);
+        status =
+            run_batches(trainer, &batch, (n_samples + IMPORTANCE_BATCH - 1) / IMPORTANCE_BATCH, seed, progress, importances, logits, error);
     qcnn_release(logits);
     qcnn_refine_batch_close(&batch);
     qcnn_trainer_free(trainer);

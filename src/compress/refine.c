@@ -175,7 +175,8 @@ static void add_feature_gradients(refinement *work)
 {
     for (size_t i = 0; work->options->feature_weight > 0 && i < work->student->n_layers; i++)
         if (work->student->layers[i].node->op == QCNN_OP_FC)
-            qcnn_refine_feature_gradients(work->teacher, work->student, work->student->layers[i].node->inputs[0], work->options->feature_weight);
+            qcnn_refine_feature_gradients(work->teacher, work->student, work->student->layers[i].node->inputs[0],
+                                          work->options->feature_weight);
 }
 
 // Up for the first steps, then down half a cosine to a fiftieth.
@@ -327,8 +328,8 @@ static qcnn_status prepare_again(qcnn_model *model, qcnn_error *error)
     return qcnn_model_prepare(model, *kernels ? kernels : NULL, error);
 }
 
-qcnn_status qcnn_refine(const qcnn_model *original, qcnn_model *compressed, const qcnn_samples *samples,
-                        const qcnn_refine_options *options, qcnn_refine_report *report, qcnn_error *error)
+qcnn_status qcnn_refine(const qcnn_model *original, qcnn_model *compressed, const qcnn_samples *samples, const qcnn_refine_options *options,
+                        qcnn_refine_report *report, qcnn_error *error)
 {
     *report = (qcnn_refine_report){ 0 };
     if (original->n_nodes != compressed->n_nodes || original->n_values != compressed->n_values)

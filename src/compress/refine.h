@@ -10,21 +10,21 @@
 #include "qcnn_compress.h"
 
 typedef struct qcnn_refine_options {
-    double minutes;      // sets the number of steps, by a nominal speed; ignored where n_steps is set
-    int n_steps;         // 0: from minutes
-    int batch;           // a multiple of 8
-    float rate;          // of codewords, in units of their layer's weights (root mean square), at the start
+    double minutes; // sets the number of steps, by a nominal speed; ignored where n_steps is set
+    int n_steps;    // 0: from minutes
+    int batch;      // a multiple of 8
+    float rate;     // of codewords, in units of their layer's weights (root mean square), at the start
     float bias_rate;
-    float latent_rate;   // of assignments; 0: they stay
-    float rate_price;    // of assignments that are rarely used: of a squared weight, per bit; 0: none
-    float temperature;   // of the softmax that is compared
+    float latent_rate;    // of assignments; 0: they stay
+    float rate_price;     // of assignments that are rarely used: of a squared weight, per bit; 0: none
+    float temperature;    // of the softmax that is compared
     float feature_weight; // of the squared error of what fully-connected layers read, relative to its square
-    float mix;           // share of images that are mixtures of two crops
-    float jitter;        // how far contrast and brightness vary
-    float zoom;          // how far crops are enlarged
+    float mix;            // share of images that are mixtures of two crops
+    float jitter;         // how far contrast and brightness vary
+    float zoom;           // how far crops are enlarged
     uint64_t seed;
-    int n_held_out;      // samples watched; 0: every held-out image
-    int n_looks;         // how often they are looked at
+    int n_held_out;                // samples watched; 0: every held-out image
+    int n_looks;                   // how often they are looked at
     const qcnn_parallel *parallel; // changes the time, never the result
     const qcnn_progress *progress;
     // NULL, or told of each look at the held-out samples.
@@ -44,7 +44,7 @@ typedef struct qcnn_refine_report {
 // Refines `compressed` (prepared, a compressed copy of `original` over the same graph) in place and prepares it again. int8 and
 // float16 codewords end as numbers of their type. On failure the compressed model is as it was.
 // Errors: UNSUPPORTED (names a node), ARGUMENT, MEMORY, CANCELLED, what samples give.
-qcnn_status qcnn_refine(const qcnn_model *original, qcnn_model *compressed, const qcnn_samples *samples,
-                        const qcnn_refine_options *options, qcnn_refine_report *report, qcnn_error *error);
+qcnn_status qcnn_refine(const qcnn_model *original, qcnn_model *compressed, const qcnn_samples *samples, const qcnn_refine_options *options,
+                        qcnn_refine_report *report, qcnn_error *error);
 
 #endif

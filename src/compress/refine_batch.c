@@ -9,7 +9,7 @@
 
 typedef struct fill_job {
     qcnn_refine_batch *batch;
-    int step;      // of training; -1: plain samples
+    int step; // of training; -1: plain samples
     qcnn_part part;
     int first, end;
 } fill_job;

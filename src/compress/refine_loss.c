@@ -90,7 +90,9 @@ void qcnn_refine_feature_gradients(const qcnn_trainer *teacher, qcnn_trainer *st
     const qcnn_train_value *v = &student->values[value];
     if (!v->gradient)
         return;
-    feature_job job = { teacher->values[value].data, v->data, v->gradient, (size_t)(v->channels * v->n_positions) * (size_t)student->slice, { 0 }, 0 };
+    feature_job job = {
+        teacher->values[value].data, v->data, v->gradient, (size_t)(v->channels * v->n_positions) * (size_t)student->slice, { 0 }, 0
+    };
     qcnn_for(student->parallel, QCNN_TRAIN_SLICES, square_slice, &job);
     double sum = 0;
     for (int slice = 0; slice < QCNN_TRAIN_SLICES; slice++)

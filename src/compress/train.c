@@ -67,7 +67,8 @@ static bool is_mean_of_positions(const qcnn_node *node, const qcnn_shape *x)
 static bool is_sum_or_product(const qcnn_trainer *trainer, const qcnn_node *node)
 {
     const qcnn_function f = node->attributes.function;
-    const qcnn_train_value *a = &trainer->values[node->inputs[0]], *b = &trainer->values[node->inputs[1]], *y = &trainer->values[node->output];
+    const qcnn_train_value *a = &trainer->values[node->inputs[0]], *b = &trainer->values[node->inputs[1]],
+                           *y = &trainer->values[node->output];
     return a->present && b->present && (f == QCNN_ADD || f == QCNN_SUBTRACT || f == QCNN_MULTIPLY) && a->channels == y->channels &&
            b->channels == y->channels && a->rows == b->rows && a->rows == y->rows &&
            (a->n_positions == y->n_positions || a->n_positions == 1) && (b->n_positions == y->n_positions || b->n_positions == 1);
@@ -116,7 +117,8 @@ static qcnn_status set_value_forms(qcnn_trainer *trainer, qcnn_error *error)
         if (!value->present)
             continue;
         if (shape->rank < 2 || shape->dims[0] != 1)
-            return qcnn_fail(error, QCNN_ERROR_UNSUPPORTED, "refinement needs activations with a batch in front, which one of this network lacks");
+            return qcnn_fail(error, QCNN_ERROR_UNSUPPORTED,
+                             "refinement needs activations with a batch in front, which one of this network lacks");
         value->shape = *shape;
         value->rows = shape->rank == 2;
         value->channels = shape->dims[1];
@@ -188,7 +190,9 @@ static void start_weights(qcnn_train_weights *weights)
 
 static qcnn_status new_bias(const qcnn_trainer *trainer, const qcnn_tensor *tensor, float scale, qcnn_train_bias *bias, qcnn_error *error)
 {
-    *bias = (qcnn_train_bias){ .tensor = (int)(tensor - trainer->model->tensors), .n = (size_t)qcnn_shape_elements(&tensor->shape), .scale = scale };
+    *bias = (qcnn_train_bias){ .tensor = (int)(tensor - trainer->model->tensors),
+                               .n = (size_t)qcnn_shape_elements(&tensor->shape),
+                               .scale = scale };
     qcnn_status status = QCNN_OK;
     bias->values = new_floats(bias->n, &status, error);
     bias->gradients = new_floats(bias->n * QCNN_TRAIN_SLICES, &status, error);

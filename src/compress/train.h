@@ -29,16 +29,16 @@ typedef struct qcnn_train_value {
 // Weights held as a codebook, while they are trained. "Columns" are the dense weights in the order of the assignments,
 // [groups][n_inputs][n_taps][n_outputs].
 typedef struct qcnn_train_weights {
-    int tensor;               // of the model
-    qcnn_codebook book;       // points to the two below
-    float *codewords;         // [n_sets][M][K][C']
-    uint8_t *assignments;     // [groups][M][n_taps][n_outputs]
+    int tensor;                       // of the model
+    qcnn_codebook book;               // points to the two below
+    float *codewords;                 // [n_sets][M][K][C']
+    uint8_t *assignments;             // [groups][M][n_taps][n_outputs]
     float *gradient, *first, *second; // of the codewords; Adam's moments
-    float *columns;           // convolutions: decoded once a step
-    float *column_gradients;  // convolutions: [slices] of them
-    float *latent;            // NULL, or columns that gradients move and assignments follow
+    float *columns;                   // convolutions: decoded once a step
+    float *column_gradients;          // convolutions: [slices] of them
+    float *latent;                    // NULL, or columns that gradients move and assignments follow
     float *latent_first, *latent_second;
-    float scale;              // root mean square of the columns: the unit of learning rates
+    float scale;                                  // root mean square of the columns: the unit of learning rates
     size_t n_columns, n_codewords, n_assignments; // elements
 } qcnn_train_weights;
 
@@ -52,12 +52,12 @@ typedef struct qcnn_train_bias {
 
 typedef struct qcnn_train_layer {
     const qcnn_node *node;
-    int weights, bias;          // of the trainer; -1: none
+    int weights, bias;                  // of the trainer; -1: none
     const float *dense, *constant_bias; // weights and bias that are not trained, [c_out][n_inputs * n_taps]
-    bool shared;                // its output is the teacher's
-    qcnn_window window;         // conv, pools
-    int32_t *chosen;            // max pool: where in its plane each output's maximum lies
-    float *before;              // what the activation was given, where its derivative asks for it
+    bool shared;                        // its output is the teacher's
+    qcnn_window window;                 // conv, pools
+    int32_t *chosen;                    // max pool: where in its plane each output's maximum lies
+    float *before;                      // what the activation was given, where its derivative asks for it
 } qcnn_train_layer;
 
 typedef struct qcnn_trainer {
@@ -79,12 +79,12 @@ typedef struct qcnn_trainer {
 } qcnn_trainer;
 
 typedef struct qcnn_train_options {
-    int batch; // a multiple of QCNN_TRAIN_SLICES
-    bool backward;   // false: forward only
-    bool latent;     // assignments are trained too
-    bool everywhere; // gradients of all values, though nothing may be trained before them
-    size_t first_node; // not 0: layers before this node are left out, and its first input is what is given; all later layers must
-                       // depend on the rest of the graph through that value alone
+    int batch;                   // a multiple of QCNN_TRAIN_SLICES
+    bool backward;               // false: forward only
+    bool latent;                 // assignments are trained too
+    bool everywhere;             // gradients of all values, though nothing may be trained before them
+    size_t first_node;           // not 0: layers before this node are left out, and its first input is what is given; all later layers must
+                                 // depend on the rest of the graph through that value alone
     const qcnn_trainer *teacher; // NULL, or the trainer of the original: layers that are the same need not run twice
     const qcnn_parallel *parallel;
 } qcnn_train_options;
@@ -111,7 +111,7 @@ void qcnn_train_backward(qcnn_trainer *trainer);
 
 // One step of Adam: codewords move by about `rate` times their layer's weight scale.
 typedef struct qcnn_train_step {
-    int number;        // from 1
+    int number; // from 1
     float rate, bias_rate;
 } qcnn_train_step;
 void qcnn_train_update(qcnn_trainer *trainer, const qcnn_train_step *step);
@@ -139,7 +139,7 @@ size_t qcnn_train_lrn_scratch(const qcnn_trainer *trainer, const qcnn_train_laye
 // y = f(y) and dy *= f'(x) over n elements. The derivative is taken from y, or from x = before where not NULL.
 void qcnn_train_activate(const qcnn_activation *activation, float *y, size_t n);
 void qcnn_train_activation_gradient(const qcnn_activation *activation, const float *y, const float *before, float *gradient, size_t n);
-bool qcnn_train_activation_known(qcnn_function function);  // can be trained through
+bool qcnn_train_activation_known(qcnn_function function); // can be trained through
 bool qcnn_train_activation_needs_input(qcnn_function function);
 
 // ---- codebooks (train_codebook.c) -----------------------------------------------------------------------------------

@@ -68,10 +68,8 @@ void qcnn_train_gather(qcnn_train_weights *weights, int group, int m, const floa
 enum { LATENT_PIECE = 64 };
 
 // Assigns n columns to their nearest codewords, a price per codeword added to the squared distance.
-static QCNN_TRAIN_CLONES void assign_piece(const float *latent, size_t stride, int width,
-                                                                                       const float *codewords, size_t subspace,
-                                                                                       int n_codewords, const float *prices, size_t n,
-                                                                                       uint8_t *assignments)
+static QCNN_TRAIN_CLONES void assign_piece(const float *latent, size_t stride, int width, const float *codewords, size_t subspace,
+                                           int n_codewords, const float *prices, size_t n, uint8_t *assignments)
 {
     float best[LATENT_PIECE], distance[LATENT_PIECE];
     int32_t index[LATENT_PIECE];
@@ -98,9 +96,8 @@ static QCNN_TRAIN_CLONES void assign_piece(const float *latent, size_t stride, i
 }
 
 // Adam over n latent weights.
-static QCNN_TRAIN_CLONES void move_latent(float *latent, float *first, float *second,
-                                                                                      const float *gradient, size_t n, float rate,
-                                                                                      float unbias)
+static QCNN_TRAIN_CLONES void move_latent(float *latent, float *first, float *second, const float *gradient, size_t n, float rate,
+                                          float unbias)
 {
     for (size_t j = 0; j < n; j++) {
         const float g = gradient[j];

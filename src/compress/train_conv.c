@@ -188,8 +188,8 @@ static void backward_group(const conv_job *job, int slice, int group, int first,
     const qcnn_window *w = &job->layer->window;
     const size_t row = (size_t)trainer->slice * (size_t)w->out_elements;
     const int n_positions = n * (int)w->out_elements;
-    const int64_t input = ((int64_t)slice * job->x->channels + (int64_t)group * job->n_inputs) * trainer->slice * w->in_elements +
-                          first * w->in_elements;
+    const int64_t input =
+        ((int64_t)slice * job->x->channels + (int64_t)group * job->n_inputs) * trainer->slice * w->in_elements + first * w->in_elements;
     const float *dy = job->y->gradient + ((size_t)slice * (size_t)job->y->channels + (size_t)group * (size_t)job->n_outputs) * row +
                       (size_t)first * (size_t)w->out_elements;
     if (job->weights) {

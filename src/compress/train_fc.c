@@ -124,7 +124,8 @@ static void backward_tile(void *argument, int index, int worker)
         return;
     }
     const qcnn_codebook *book = &job->weights->book;
-    float *columns = trainer->scratch + (size_t)worker * trainer->scratch_floats, *gradients = columns + (size_t)job->tile * (size_t)job->n_outputs;
+    float *columns = trainer->scratch + (size_t)worker * trainer->scratch_floats,
+          *gradients = columns + (size_t)job->tile * (size_t)job->n_outputs;
     const int first_m = index * job->subspaces_of_tile;
     const int end_m = first_m + job->subspaces_of_tile < book->n_subspaces ? first_m + job->subspaces_of_tile : book->n_subspaces;
     if (job->x->gradient) {

@@ -39,8 +39,9 @@ static void max_plane(const qcnn_window *w, const float *x, float *y, int32_t *c
         for (int64_t z = first[0]; z < last[0]; z++)
             for (int64_t v = first[1]; v < last[1]; v++)
                 for (int64_t u = first[2]; u < last[2]; u++) {
-                    const int64_t from = ((at[0] * w->stride[0] - w->begin[0] + z * w->dilation[0]) * w->in[1] +
-                                          at[1] * w->stride[1] - w->begin[1] + v * w->dilation[1]) * w->in[2] +
+                    const int64_t from = ((at[0] * w->stride[0] - w->begin[0] + z * w->dilation[0]) * w->in[1] + at[1] * w->stride[1] -
+                                          w->begin[1] + v * w->dilation[1]) *
+                                             w->in[2] +
                                          at[2] * w->stride[2] - w->begin[2] + u * w->dilation[2];
                     if (x[from] > best) {
                         best = x[from];
@@ -77,8 +78,10 @@ static void average_plane(const qcnn_window *w, bool include_padding, float *x, 
         for (int64_t z = first[0]; z < last[0]; z++)
             for (int64_t v = first[1]; v < last[1]; v++)
                 for (int64_t u = first[2]; u < last[2]; u++) {
-                    float *from = x + ((at[0] * w->stride[0] - w->begin[0] + z * w->dilation[0]) * w->in[1] +
-                                       at[1] * w->stride[1] - w->begin[1] + v * w->dilation[1]) * w->in[2] +
+                    float *from = x +
+                                  ((at[0] * w->stride[0] - w->begin[0] + z * w->dilation[0]) * w->in[1] + at[1] * w->stride[1] -
+                                   w->begin[1] + v * w->dilation[1]) *
+                                      w->in[2] +
                                   at[2] * w->stride[2] - w->begin[2] + u * w->dilation[2];
                     if (back)
                         *from += y[i] * share;
@@ -188,7 +191,8 @@ static QCNN_TRAIN_CLONES void lrn_back(const qcnn_attributes *a, const float *x,
 static void lrn_slice(const layer_job *job, int slice, float *s)
 {
     const qcnn_attributes *a = &job->layer->node->attributes;
-    const size_t stride = (size_t)job->trainer->slice * (size_t)job->x->n_positions, begin = (size_t)slice * slice_floats(job->trainer, job->x);
+    const size_t stride = (size_t)job->trainer->slice * (size_t)job->x->n_positions,
+                 begin = (size_t)slice * slice_floats(job->trainer, job->x);
     float power[LRN_PIECE];
     for (size_t first = 0; first < stride; first += LRN_PIECE) {
         const size_t n = stride - first < LRN_PIECE ? stride - first : LRN_PIECE, at = begin + first;
@@ -242,7 +246,8 @@ static void binary_slice(const layer_job *job, int slice)
 {
     const qcnn_train_value *a = input_of(job, 0), *b = input_of(job, 1);
     const size_t n = slice_floats(job->trainer, job->y), positions = (size_t)job->y->n_positions;
-    const size_t a_step = a->n_positions == job->y->n_positions ? 1 : positions, b_step = b->n_positions == job->y->n_positions ? 1 : positions;
+    const size_t a_step = a->n_positions == job->y->n_positions ? 1 : positions,
+                 b_step = b->n_positions == job->y->n_positions ? 1 : positions;
     const size_t begin = (size_t)slice * n;
     const float *before = job->layer->before ? job->layer->before + begin : NULL;
     const qcnn_activation *activation = &job->layer->node->attributes.activation;

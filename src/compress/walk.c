@@ -303,8 +303,10 @@ static void run_fc(qcnn_walk *walk, int n)
 
 static qcnn_status read_image(const qcnn_walk *walk, int sample, float *tensor, qcnn_error *error)
 {
-    const qcnn_part part = sample < walk->samples.n[0] ? QCNN_PART_FIT : QCNN_PART_HELD_OUT;
-    return qcnn_samples_read(walk->samples.source, part, part == QCNN_PART_FIT ? sample : sample - walk->samples.n[0], tensor, error);
+    const qcnn_walk_samples *samples = &walk->samples;
+    if (sample < samples->n[0])
+        return qcnn_samples_read(samples->source, QCNN_PART_FIT, (int64_t)samples->first + sample, tensor, error);
+    return qcnn_samples_read(samples->source, QCNN_PART_HELD_OUT, sample - samples->n[0], tensor, error);
 }
 
 // A value that is known without running a session, of one sample.

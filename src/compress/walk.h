@@ -4,7 +4,7 @@
 // nothing is kept, and the next stretch starts from the last stop that was kept, or from the images.
 //
 //     images ──▶ [conv1 ... pool1] ──▶ kept ──▶ [conv2 ... pool2] ──▶ kept ──▶ ...
-//                                        │ before conv2: its input
+//                                        └ before conv2: its input
 //
 // Two walks over the same samples, through the original and through the network as far as it is quantized, give a layer its
 // targets and its inputs; until the first quantized layer they are the same walk.
@@ -16,9 +16,10 @@
 
 typedef struct qcnn_walk qcnn_walk;
 
-// Which samples: n[QCNN_PART_FIT] of the part to fit to, followed by n[QCNN_PART_HELD_OUT] of the other; from the first on.
+// Which samples: n[QCNN_PART_FIT] of the part to fit to from number `first` on, followed by n[QCNN_PART_HELD_OUT] of the other.
 typedef struct qcnn_walk_samples {
     const qcnn_samples *source;
+    int first;
     int n[2];
 } qcnn_walk_samples;
 
