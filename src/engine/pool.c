@@ -11,12 +11,28 @@ typedef struct pool_job {
     qcnn_window window;
     void (*combine)(float *y, const float *x, size_t n, size_t stride);
     float start; // what nothing combines to
+    bool padded; // a max pool whose row has room for the padding (fits_padded)
 } pool_job;
+
+// Columns that the windows of an output row reach over, counted from the first one's start.
+static int64_t columns_reached(const qcnn_window *w)
+{
+    return (w->out[2] - 1) * w->stride[2] + w->kernel[2];
+}
+
+// Whether a max pool takes the fast way: no gaps between taps and little padding, so that a row with its padding in place makes
+// all windows of it alike.
+static bool fits_padded(const qcnn_window *w)
+{
+    return w->dilation[1] == 1 && w->dilation[2] == 1 && w->kernel[0] == 1 && w->stride[0] == 1 && w->in[0] == w->out[0] &&
+           w->begin[0] == 0 && w->begin[2] < w->kernel[2] && columns_reached(w) <= w->begin[2] + w->in[2] + w->kernel[2];
+}
 
 static void pool_plan(qcnn_step *step)
 {
-    const qcnn_shape *x = &step->inputs[0].shape;
-    step->worker_bytes = qcnn_plan_bytes((uint64_t)x->dims[x->rank - 1], sizeof(float), 1);
+    const qcnn_window w = qcnn_window_of(&step->node->attributes, &step->inputs[0].shape, &step->output_shape);
+    const int64_t room = fits_padded(&w) ? w.begin[2] + w.in[2] + w.kernel[2] : w.in[2];
+    step->worker_bytes = qcnn_plan_bytes((uint64_t)room, sizeof(float), 1);
 }
 
 static void fill(float *y, int64_t n, float value)
@@ -70,6 +86,20 @@ static void combine_columns(const pool_job *job, const float *row, float *y)
     }
 }
 
+// One output row of a max pool over `row`, whose padding is -INFINITY already.
+static void max_row(const pool_job *job, const float *plane, int64_t out_y, float *row, float *y)
+{
+    const qcnn_window *w = &job->window;
+    int64_t first, last;
+    qcnn_window_taps(w, 1, out_y, &first, &last);
+    const float *top = plane + (out_y * w->stride[1] - w->begin[1] + first) * w->in[2];
+    if (first < last)
+        job->step->kernels->max_rows(row + w->begin[2], top, (size_t)w->in[2], (size_t)(last - first), (size_t)w->in[2]);
+    else
+        fill(row + w->begin[2], w->in[2], job->start);
+    job->step->kernels->max_columns(y, row, (size_t)w->out[2], (size_t)w->kernel[2], (size_t)w->stride[2]);
+}
+
 static void divide_by_counts(const pool_job *job, int64_t out_z, int64_t out_y, float *y)
 {
     const qcnn_window *w = &job->window;
@@ -88,10 +118,16 @@ static void run_pool_planes(void *argument, int64_t begin, int64_t end, int work
     const qcnn_window *w = &job->window;
     const bool average = job->step->node->op == QCNN_OP_AVERAGE_POOL;
     float *row = (float *)(void *)(job->step->worker + (size_t)worker * job->step->worker_bytes);
+    if (job->padded) {
+        fill(row, w->begin[2], job->start);
+        fill(row + w->begin[2] + w->in[2], w->kernel[2], job->start);
+    }
     for (int64_t i = begin; i < end; i++) {
         const float *plane = job->step->inputs[0].data + i * w->in_elements;
         float *y = job->step->output + i * w->out_elements;
-        for (int64_t out_z = 0; out_z < w->out[0]; out_z++)
+        for (int64_t out_y = 0; job->padded && out_y < w->out[0] * w->out[1]; out_y++, y += w->out[2])
+            max_row(job, plane + out_y / w->out[1] * w->in[1] * w->in[2], out_y % w->out[1], row, y);
+        for (int64_t out_z = 0; !job->padded && out_z < w->out[0]; out_z++)
             for (int64_t out_y = 0; out_y < w->out[1]; out_y++, y += w->out[2]) {
                 combine_rows(job, plane, out_z, out_y, row);
                 combine_columns(job, row, y);
@@ -104,10 +140,12 @@ static void run_pool_planes(void *argument, int64_t begin, int64_t end, int work
 static void pool_run(const qcnn_step *step, const qcnn_parallel *parallel)
 {
     const qcnn_shape *x = &step->inputs[0].shape;
-    pool_job job = { step, qcnn_window_of(&step->node->attributes, x, &step->output_shape), step->kernels->maximum, -INFINITY };
+    pool_job job = { step, qcnn_window_of(&step->node->attributes, x, &step->output_shape), step->kernels->maximum, -INFINITY, false };
+    job.padded = fits_padded(&job.window);
     if (step->node->op == QCNN_OP_AVERAGE_POOL) {
         job.combine = step->kernels->accumulate;
         job.start = 0;
+        job.padded = false;
     }
     qcnn_for_range(parallel, x->dims[0] * x->dims[1], 1, run_pool_planes, &job);
 }

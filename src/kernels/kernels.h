@@ -42,6 +42,11 @@ typedef struct qcnn_kernels {
     void (*maximum)(float *y, const float *x, size_t n, size_t stride);
     void (*accumulate)(float *y, const float *x, size_t n, size_t stride);
 
+    // The steps of a max pool without gaps or padding: y[j] = max over r < n_rows of x[r * row_stride + j], j < n, and
+    // y[j] = max over t < n_taps of x[j * stride + t]. NaN is passed over; -INFINITY where nothing else is.
+    void (*max_rows)(float *y, const float *x, size_t row_stride, size_t n_rows, size_t n);
+    void (*max_columns)(float *y, const float *x, size_t n, size_t n_taps, size_t stride);
+
     // y[j] = x[j] / (bias + scale * sum over i < n_rows of rows[i][j]^2)^beta, j < n; rows: [n_rows][row_stride]. y is apart from both.
     void (*lrn)(float *y, const float *x, const float *rows, size_t row_stride, size_t n_rows, size_t n, float scale, float beta,
                 float bias);
@@ -196,6 +201,10 @@ QCNN_KERNEL(quantize_words) qcnn_quantize_words_c, qcnn_quantize_words_avx512;
 QCNN_KERNEL(dequantize) qcnn_dequantize_c, qcnn_dequantize_avx512;
 QCNN_KERNEL(dequantize_turned) qcnn_dequantize_turned_c, qcnn_dequantize_turned_avx512;
 QCNN_KERNEL(dense_bytes) qcnn_dense_bytes_4x16_c, qcnn_dense_bytes_8x48_avx512vnni;
+
+QCNN_KERNEL(max_rows) qcnn_max_rows_c, qcnn_max_rows_avx2, qcnn_max_rows_avx512;
+QCNN_KERNEL(max_columns) qcnn_max_columns_c, qcnn_max_columns_avx2, qcnn_max_columns_avx512;
+QCNN_KERNEL(lrn) qcnn_lrn_avx512;
 
 // ---- 64-bit ARM (*_neon.c) ----
 

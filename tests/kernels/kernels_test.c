@@ -19,6 +19,8 @@ const kernel_entry kernel_list[] = {
     KERNEL(dots),
     KERNEL(depthwise),
     KERNEL(maximum),
+    KERNEL(max_rows),
+    KERNEL(max_columns),
     KERNEL(accumulate),
     KERNEL(lrn),
     KERNEL(activate),
