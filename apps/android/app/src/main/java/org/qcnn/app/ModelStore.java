@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+package org.qcnn.app;
+
+import android.content.Context;
+import android.content.SharedPreferences;
+import android.content.res.AssetFileDescriptor;
+import android.database.Cursor;
+import android.net.Uri;
+import android.provider.OpenableColumns;
+import java.io.File;
+import java.io.FileInputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import org.qcnn.engine.Network;
+import org.qcnn.engine.QcnnException;
+
+/**
+ * The models there are: those in the package ("asset:NAME.qcnn"), used where they lie, and those the user opened, copied to the
+ * app's own files ("file:NAME.qcnn").
+ */
+final class ModelStore {
+    private static final String SUFFIX = ".qcnn", SELECTED = "model";
+    private final Context context;
+    private final File folder;
+    private final SharedPreferences preferences;
+
+    ModelStore(Context context) {
+        this.context = context;
+        folder = new File(context.getFilesDir(), "models");
+        preferences = context.getSharedPreferences("settings", Context.MODE_PRIVATE);
+    }
+
+    List<String> ids() {
+        List<String> ids = new ArrayList<>();
+        addIds(ids, "asset:", bundled());
+        addIds(ids, "file:", folder.list());
+        return ids;
+    }
+
+    private String[] bundled() {
+        try {
+            return context.getAssets().list("models");
+        } catch (IOException e) {
+            return null;
+        }
+    }
+
+    private static void addIds(List<String> ids, String kind, String[] names) {
+        if (names == null)
+            return;
+        Arrays.sort(names);
+        for (String name : names)
+            if (name.endsWith(SUFFIX))
+                ids.add(kind + name);
+    }
+
+    static String name(String id) {
+        return id.substring(id.indexOf(':') + 1, id.length() - SUFFIX.length());
+    }
+
+    static boolean isBundled(String id) {
+        return id.startsWith("asset:");
+    }
+
+    /** The model in use; null where there is none at all. */
+    String selected() {
+        List<String> ids = ids();
+        String id = preferences.getString(SELECTED, null);
+        return ids.contains(id) ? id : ids.isEmpty() ? null : ids.get(0);
+    }
+
+    void select(String id) {
+        preferences.edit().putString(SELECTED, id).apply();
+    }
+
+    void delete(String id) {
+        if (!isBundled(id))
+            new File(folder, name(id) + SUFFIX).delete();
+    }
+
+    Network open(String id) throws IOException, QcnnException {
+        if (!isBundled(id))
+            return Network.open(new File(folder, name(id) + SUFFIX));
+        String asset = "models/" + name(id) + SUFFIX;
+        try (AssetFileDescriptor file = context.getAssets().openFd(asset); FileInputStream in = file.createInputStream()) {
+            return Network.open(in.getChannel(), file.getStartOffset(), file.getLength());
+        }
+    }
+
+    /** Copies the file in, provided that it is a model the app can use; nothing is left of one that is not. Gives its id. */
+    String add(Uri uri) throws Failure {
+        String wanted = cleanName(displayName(uri)), name = wanted;
+        for (int i = 2; new File(folder, name + SUFFIX).exists(); i++)
+            name = wanted + "-" + i;
+        File checked = new File(folder, name + ".new");
+        try (InputStream in = context.getContentResolver().openInputStream(uri)) {
+            if (in == null || (!folder.isDirectory() && !folder.mkdirs()))
+                throw new IOException("cannot be copied");
+            Files.write(checked, out -> Files.copy(in, out));
+            try (Network network = Network.open(checked)) {
+                checkUsable(network);
+            }
+            if (!checked.renameTo(new File(folder, name + SUFFIX)))
+                throw new IOException("cannot be renamed");
+        } catch (QcnnException e) {
+            throw new Failure(R.string.model_broken, e.getMessage());
+        } catch (Failure e) {
+            throw new Failure(R.string.model_broken, e.message(context));
+        } catch (IOException | SecurityException e) {
+            throw new Failure(R.string.model_unreadable);
+        } finally {
+            checked.delete();
+        }
+        return "file:" + name + SUFFIX;
+    }
+
+    static void checkUsable(Network network) throws Failure {
+        if (network.inputs() != 1 || network.outputs() != 1 || network.inputShape(0).length != 4)
+            throw new Failure(R.string.not_a_classifier);
+        if (network.preprocessing() == null)
+            throw new Failure(R.string.no_preprocessing);
+    }
+
+    private String displayName(Uri uri) {
+        try (Cursor cursor = context.getContentResolver().query(uri, new String[] { OpenableColumns.DISPLAY_NAME }, null, null, null)) {
+            if (cursor != null && cursor.moveToFirst() && cursor.getString(0) != null)
+                return cursor.getString(0);
+        } catch (RuntimeException e) {
+            // a provider that does not know the column: the path's last part will do
+        }
+        return uri.getLastPathSegment() == null ? "model" : uri.getLastPathSegment();
+    }
+
+    /** Letters, digits and a few signs: the name comes from another app and becomes a path. */
+    static String cleanName(String name) {
+        String base = name.substring(name.lastIndexOf('/') + 1);
+        if (base.endsWith(SUFFIX))
+            base = base.substring(0, base.length() - SUFFIX.length());
+        String clean = base.replaceAll("[^\\p{L}\\p{N}_-]+", "_");
+        return clean.isEmpty() || clean.equals("_") ? "model" : clean.substring(0, Math.min(40, clean.length()));
+    }
+}
