@@ -2,7 +2,6 @@
 package org.qcnn.app;
 
 import android.os.Bundle;
-import android.os.SystemClock;
 import java.nio.FloatBuffer;
 import java.util.Arrays;
 import org.qcnn.engine.Network;
@@ -127,9 +126,9 @@ final class Benchmark {
             for (int i = 0; i < WARM_UP; i++)
                 session.run(input, output);
             while (measured < runs && !stopping) {
-                long start = SystemClock.elapsedRealtimeNanos();
+                long start = System.nanoTime();
                 session.run(input, output);
-                times[measured++] = (SystemClock.elapsedRealtimeNanos() - start) * 1e-6;
+                times[measured++] = (System.nanoTime() - start) * 1e-6;
                 float[] parts = session.layerMilliseconds();
                 for (int i = 0; i < layers.length; i++)
                     layers[i] += parts[i];

@@ -3,8 +3,8 @@ package org.qcnn.app;
 
 import android.graphics.Bitmap;
 import android.graphics.BitmapFactory;
+import android.graphics.Color;
 import android.net.Uri;
-import android.os.SystemClock;
 import android.util.Log;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -130,7 +130,7 @@ final class Classifier {
     // ---- on the worker thread ------------------------------------------------------------------------------------------
 
     private static double now() {
-        return SystemClock.elapsedRealtimeNanos() * 1e-6;
+        return System.nanoTime() * 1e-6;
     }
 
     private Answer classify(Uri uri) throws Failure {
@@ -171,9 +171,27 @@ final class Classifier {
     }
 
     private void preprocess(Network network, Bitmap bitmap) throws QcnnException {
+        network.preprocess(pixels(bitmap), bitmap.getWidth(), bitmap.getHeight(), 4, app.engine.input());
+    }
+
+    /** Rows of R, G, B, A: what an ARGB_8888 bitmap is in Android's memory. Bitmaps of a host JVM (tests) are B, G, R, A. */
+    static ByteBuffer pixels(Bitmap bitmap) {
         ByteBuffer pixels = ByteBuffer.allocateDirect(bitmap.getByteCount());
         bitmap.copyPixelsToBuffer(pixels);
-        network.preprocess(pixels, bitmap.getWidth(), bitmap.getHeight(), 4, app.engine.input());
+        boolean swapped = !redFirst();
+        for (int i = 0; swapped && i < pixels.capacity(); i += 4) {
+            byte blue = pixels.get(i);
+            pixels.put(i, pixels.get(i + 2));
+            pixels.put(i + 2, blue);
+        }
+        return pixels;
+    }
+
+    private static boolean redFirst() {
+        Bitmap red = Bitmap.createBitmap(new int[] { Color.RED }, 1, 1, Bitmap.Config.ARGB_8888);
+        ByteBuffer pixel = ByteBuffer.allocateDirect(red.getByteCount());
+        red.copyPixelsToBuffer(pixel);
+        return pixel.get(0) != 0;
     }
 
     private void describe(Result found, Network network) {

@@ -178,6 +178,9 @@ public final class MainActivity extends Activity implements Classifier.Listener 
         if (working)
             remark = null;
         Ui.show(findViewById(R.id.empty), !done && !working);
+        View side = findViewById(R.id.empty_side); // of the two-pane layout
+        if (side != null)
+            Ui.show(side, !done && !working);
         Ui.show(findViewById(R.id.working), working);
         Ui.show(findViewById(R.id.photo), done);
         Ui.show(findViewById(R.id.result), done);

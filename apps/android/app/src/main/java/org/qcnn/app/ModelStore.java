@@ -109,7 +109,7 @@ final class ModelStore {
             throw new Failure(R.string.model_broken, e.getMessage());
         } catch (Failure e) {
             throw new Failure(R.string.model_broken, e.message(context));
-        } catch (IOException | SecurityException e) {
+        } catch (IOException | RuntimeException e) { // the provider is another app and may throw anything
             throw new Failure(R.string.model_unreadable);
         } finally {
             checked.delete();

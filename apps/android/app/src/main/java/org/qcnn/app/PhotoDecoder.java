@@ -58,7 +58,7 @@ final class PhotoDecoder {
             return new Photo(turn(opaque(bitmap), orientation(uri)), width, height);
         } catch (OutOfMemoryError e) {
             throw new Failure(R.string.too_large);
-        } catch (IOException | SecurityException e) {
+        } catch (IOException | RuntimeException e) { // the provider is another app and may throw anything
             throw new Failure(R.string.cannot_open);
         }
     }

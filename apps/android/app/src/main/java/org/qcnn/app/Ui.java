@@ -38,7 +38,7 @@ final class Ui {
     }
 
     static String bytes(Context context, long bytes) {
-        return Formatter.formatShortFileSize(context, bytes);
+        return Formatter.formatFileSize(context, bytes);
     }
 
     static void text(View parent, int id, CharSequence text) {
