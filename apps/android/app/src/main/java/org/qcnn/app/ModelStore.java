@@ -21,7 +21,7 @@ import org.qcnn.engine.QcnnException;
  * The models there are: those in the package ("asset:NAME.qcnn"), used where they lie, and those the user opened, copied to the
  * app's own files ("file:NAME.qcnn").
  */
-final class ModelStore {
+class ModelStore {
     private static final String SUFFIX = ".qcnn", SELECTED = "model";
     private final Context context;
     private final File folder;

@@ -40,7 +40,7 @@ public final class ModelsActivity extends Activity {
         setContentView(R.layout.activity_models);
         Ui.bar(this, R.string.models);
         findViewById(R.id.open).setOnClickListener(v -> chooseFile());
-        remark = saved == null ? null : saved.getString("remark");
+        say(saved == null ? null : saved.getString("remark"));
         load();
     }
 

@@ -10,6 +10,7 @@ import android.graphics.Matrix;
 import android.media.ExifInterface;
 import android.net.Uri;
 import java.io.BufferedInputStream;
+import java.io.ByteArrayInputStream;
 import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.InputStream;
@@ -55,7 +56,7 @@ final class PhotoDecoder {
             Bitmap bitmap = decodeReduced(uri, reduction(width, height, side));
             if (bitmap == null)
                 throw new Failure(R.string.not_a_picture);
-            return new Photo(turn(opaque(bitmap), orientation(uri)), width, height);
+            return new Photo(turn(opaque(bitmap), orientation(uri, options.outMimeType)), width, height);
         } catch (OutOfMemoryError e) {
             throw new Failure(R.string.too_large);
         } catch (IOException | RuntimeException e) { // the provider is another app and may throw anything
@@ -111,12 +112,24 @@ final class PhotoDecoder {
         return white;
     }
 
-    private int orientation(Uri uri) {
+    /** The decoders of HEIF and AVIF turn the picture themselves. */
+    private int orientation(Uri uri, String type) {
+        if (type != null && (type.contains("hei") || type.contains("avif")))
+            return ExifInterface.ORIENTATION_NORMAL;
         try (InputStream in = open(uri)) {
-            return new ExifInterface(in).getAttributeInt(ExifInterface.TAG_ORIENTATION, ExifInterface.ORIENTATION_NORMAL);
+            InputStream head = "image/jpeg".equals(type) ? new ByteArrayInputStream(head(in)) : in;
+            return new ExifInterface(head).getAttributeInt(ExifInterface.TAG_ORIENTATION, ExifInterface.ORIENTATION_NORMAL);
         } catch (IOException | RuntimeException e) {
             return ExifInterface.ORIENTATION_NORMAL; // no EXIF in this kind of file
         }
+    }
+
+    /** The start of a file, where a JPEG has its EXIF, followed by zeros: Android 8's ExifInterface wants 5,000 bytes at least. */
+    private static byte[] head(InputStream in) throws IOException {
+        byte[] head = new byte[256 << 10];
+        for (int n = 0, read; n < head.length && (read = in.read(head, n, head.length - n)) > 0;)
+            n += read;
+        return head;
     }
 
     static Bitmap turn(Bitmap bitmap, int orientation) {

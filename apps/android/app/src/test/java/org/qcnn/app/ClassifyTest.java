@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package org.qcnn.app;
 
-import static org.junit.Assert.assertArrayEquals;
 import static org.junit.Assert.assertEquals;
 import static org.junit.Assert.assertNotNull;
 import static org.junit.Assert.assertTrue;
@@ -74,15 +73,33 @@ public class ClassifyTest {
         return worst;
     }
 
+    private static void assertSame(Result found, JSONObject expected) throws Exception {
+        JSONArray top = expected.getJSONArray("top");
+        for (int i = 0; i < found.labels.length; i++) {
+            assertEquals(expected.getString("file"), top.getJSONObject(i).getString("label"), found.labels[i]);
+            assertEquals(expected.getString("file"), top.getJSONObject(i).getDouble("probability"), found.probabilities[i], 1e-5);
+        }
+    }
+
     @Test
     public void sample() throws Exception {
         File photo = Screen.sample();
         assumeTrue("no sample picture (python3-numpy, python3-pil)", photo.exists());
-        System.out.println("sample: the platform's decoder differs by at most " + decoderDifference(photo));
-        Result result = app(photo);
-        JSONArray top = command(Arrays.asList(photo)).getJSONObject(0).getJSONArray("top");
-        System.out.println(Arrays.toString(result.labels) + Arrays.toString(result.probabilities) + top);
-        for (int i = 0; i < 5; i++)
-            assertEquals(top.getJSONObject(i).getString("label"), result.labels[i]);
+        assertEquals("both decode alike", 0, decoderDifference(photo));
+        assertSame(app(photo), command(Arrays.asList(photo)).getJSONObject(0));
+    }
+
+    @Test
+    public void photos() throws Exception {
+        File[] all = new File(System.getProperty("qcnn.root"), "../shared/data/alexnet200/val").listFiles((folder, name) -> name.endsWith(".jpg"));
+        assumeTrue("SKIPPED: 200 photos, because ../shared/data is not there", all != null);
+        Arrays.sort(all);
+        List<File> photos = new ArrayList<>();
+        for (int i = 0; i < PHOTOS; i++)
+            photos.add(all[i * (all.length / PHOTOS)]);
+        JSONArray expected = command(photos);
+        for (int i = 0; i < PHOTOS; i++)
+            assertSame(app(photos.get(i)), expected.getJSONObject(i));
+        System.out.println(PHOTOS + " photos, decoded by the platform: the five classes of each equal those of the command");
     }
 }
