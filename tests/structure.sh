@@ -27,6 +27,7 @@ may src/export 'base/|model/|coding/|export/|qcnn'
 may src/compress 'base/|model/|engine/|kernels/|image/|coding/|compress/|qcnn'
 may tools "qcnn|$own"
 may bindings 'qcnn[a-z_]*\.h'
+may apps "qcnn[a-z_]*\.h|$own"
 
 # The engine needs only what docs/structure.md lists, and exports only qcnn_ symbols.
 allowed=' aligned_alloc free memcpy memmove memset memcmp memchr strlen strcmp snprintf vsnprintf open close fstat mmap munmap read

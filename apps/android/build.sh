@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Makes build/android/qcnn.apk, signed with a debug key, from Debian's packages and Maven Central alone: no SDK, no NDK.
-# Ends with 77 where Maven Central, on a first run, is out of reach.
+# Ends with 77 where a package is missing, or Maven Central is out of reach on a first run.
 #   apps/android/build.sh
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -9,6 +9,9 @@ app=apps/android/app/src/main
 out=$PWD/build/android
 mkdir -p "$out"
 
+for tool in clang ld.lld aapt2 javac mvn python3; do
+    command -v $tool >/dev/null || { echo "SKIPPED: $tool is not installed (scripts/install_packages.sh android)" >&2; exit 77; }
+done
 [ -x build/qcnn ] || make -s all
 apps/android/tools/fetch.sh "$out/jars"
 framework=$out/jars/android-all.jar

@@ -11,11 +11,14 @@ command -v javac >/dev/null || { echo "SKIPPED: no JDK" >&2; exit 77; }
 [ -f build/libqcnn_java.so ] || { echo "SKIPPED: build/libqcnn_java.so was not built" >&2; exit 77; }
 apps/android/tools/fetch.sh "$out/jars" tests
 [ -f "$out/qcnn.apk" ] || apps/android/build.sh
+if [ ! -f "$out/sample.jpg" ] && /usr/bin/python3 -c 'import numpy, PIL' 2>/dev/null; then
+    nice -n 10 /usr/bin/python3 apps/android/tools/sample_picture.py "$out/sample.jpg"
+fi
 
 tests=$out/tests
 rm -rf "$tests"
 mkdir -p "$tests/classes" "$tests/settings/com/android/tools"
-class_path=$(cat "$out/jars/class_path"):$out/jars/monitor.jar:$out/jars/android-all.jar
+class_path=$(tr ':' '\n' <"$out/jars/class_path" | grep '[.]jar$' | paste -sd:):$out/jars/monitor.jar:$out/jars/android-all.jar
 cat >"$tests/settings/com/android/tools/test_config.properties" <<SETTINGS
 android_merged_manifest=$PWD/$app/main/AndroidManifest.xml
 android_resource_apk=$out/qcnn.apk

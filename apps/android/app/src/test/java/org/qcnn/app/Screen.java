@@ -40,7 +40,7 @@ final class Screen {
 
     /** Lets the main thread work until the condition holds; the app's own threads run meanwhile. */
     static void await(String what, BooleanSupplier condition) throws InterruptedException {
-        long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(20);
+        long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(60);
         do {
             shadowOf(Looper.getMainLooper()).idle();
             if (condition.getAsBoolean())
