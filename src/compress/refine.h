@@ -9,26 +9,34 @@
 #include "model/model.h"
 #include "qcnn_compress.h"
 
-typedef struct qcnn_refine_options {
-    double minutes; // sets the number of steps, by a nominal speed; ignored where n_steps is set
-    int n_steps;    // 0: from minutes
-    int batch;      // a multiple of 8
-    float rate;     // of codewords, in units of their layer's weights (root mean square), at the start
+// One stage of training.
+typedef struct qcnn_refine_stage {
+    int n_steps;       // 0: the stage is left out; negative: from the minutes
+    int batch;         // a multiple of 8
+    float rate;        // of codewords, in units of their layer's weights (root mean square), at its highest
     float bias_rate;
-    float latent_rate;    // of assignments; 0: they stay
+    float latent_rate; // of assignments; 0: they stay
+} qcnn_refine_stage;
+
+typedef struct qcnn_refine_options {
+    double minutes;         // sets numbers of steps by a nominal speed
+    qcnn_refine_stage whole; // every layer with codebooks, on fresh crops
+    qcnn_refine_stage head;  // then the fully-connected end alone, on cached activations of crops
+    int n_head_crops;
     float rate_price;     // of assignments that are rarely used: of a squared weight, per bit; 0: none
     float temperature;    // of the softmax that is compared
     float feature_weight; // of the squared error of what fully-connected layers read, relative to its square
     float mix;            // share of images that are mixtures of two crops
     float jitter;         // how far contrast and brightness vary
     float zoom;           // how far crops are enlarged
+    float head_mix;       // share of images of the head's batches that are mixtures of the activations of two crops
     uint64_t seed;
-    int n_held_out;                // samples watched; 0: every held-out image
-    int n_looks;                   // how often they are looked at
+    int n_held_out;       // samples watched; 0: every held-out image
+    int n_looks;          // how often they are looked at in a stage
     const qcnn_parallel *parallel; // changes the time, never the result
     const qcnn_progress *progress;
     // NULL, or told of each look at the held-out samples.
-    void (*looked)(void *context, int step, double divergence, double agreement);
+    void (*looked)(void *context, const char *stage, int step, double divergence, double agreement);
     void *looked_context;
 } qcnn_refine_options;
 
@@ -38,13 +46,13 @@ qcnn_refine_options qcnn_refine_options_default(void);
 typedef struct qcnn_refine_report {
     double divergence[2]; // mean Kullback-Leibler divergence of the answers from the original's, in nats
     double agreement[2];  // share of equal first classes
-    int n_steps, best_step;
+    int n_steps[2], best_step[2]; // of the whole network and of its head
 } qcnn_refine_report;
 
 // Refines `compressed` (prepared, a compressed copy of `original` over the same graph) in place and prepares it again. int8 and
 // float16 codewords end as numbers of their type. On failure the compressed model is as it was.
 // Errors: UNSUPPORTED (names a node), ARGUMENT, MEMORY, CANCELLED, what samples give.
-qcnn_status qcnn_refine(const qcnn_model *original, qcnn_model *compressed, const qcnn_samples *samples, const qcnn_refine_options *options,
-                        qcnn_refine_report *report, qcnn_error *error);
+qcnn_status qcnn_refine(const qcnn_model *original, qcnn_model *compressed, const qcnn_samples *samples,
+                        const qcnn_refine_options *options, qcnn_refine_report *report, qcnn_error *error);
 
 #endif

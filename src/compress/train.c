@@ -419,29 +419,22 @@ int qcnn_train_n_classes(const qcnn_trainer *trainer)
     return (int)trainer->values[trainer->logits].channels;
 }
 
-// Where the logit of class c of image i lies: rows, or slices of one position.
-static size_t logit_place(const qcnn_trainer *trainer, size_t i, size_t c)
-{
-    const qcnn_train_value *value = &trainer->values[trainer->logits];
-    const size_t classes = (size_t)value->channels, images = (size_t)trainer->slice;
-    return value->rows ? i * classes + c : (i / images * classes + c) * images + i % images;
-}
-
 void qcnn_train_get_logits(const qcnn_trainer *trainer, float *logits)
 {
-    const size_t classes = (size_t)qcnn_train_n_classes(trainer);
+    const qcnn_train_value *value = &trainer->values[trainer->logits];
+    const size_t classes = (size_t)value->channels;
     for (size_t i = 0; i < (size_t)trainer->batch; i++)
         for (size_t c = 0; c < classes; c++)
-            *logits++ = trainer->values[trainer->logits].data[logit_place(trainer, i, c)];
+            *logits++ = value->data[qcnn_train_place(trainer, value, i, c)];
 }
 
 void qcnn_train_set_logit_gradients(qcnn_trainer *trainer, const float *gradients)
 {
-    const size_t classes = (size_t)qcnn_train_n_classes(trainer);
-    float *to = trainer->values[trainer->logits].gradient;
-    for (size_t i = 0; to && i < (size_t)trainer->batch; i++)
+    const qcnn_train_value *value = &trainer->values[trainer->logits];
+    const size_t classes = (size_t)value->channels;
+    for (size_t i = 0; value->gradient && i < (size_t)trainer->batch; i++)
         for (size_t c = 0; c < classes; c++)
-            to[logit_place(trainer, i, c)] = *gradients++;
+            value->gradient[qcnn_train_place(trainer, value, i, c)] = *gradients++;
 }
 
 void qcnn_train_clear_gradients(qcnn_trainer *trainer)

@@ -94,6 +94,13 @@ typedef struct qcnn_train_options {
 qcnn_status qcnn_trainer_new(const qcnn_model *model, const qcnn_train_options *options, qcnn_trainer **trainer, qcnn_error *error);
 void qcnn_trainer_free(qcnn_trainer *trainer);
 
+// Where element f of image i of a batch lies in a value; elements of an image count channels, then positions.
+static inline size_t qcnn_train_place(const qcnn_trainer *trainer, const qcnn_train_value *value, size_t i, size_t f)
+{
+    const size_t n = (size_t)value->n_positions, channels = (size_t)value->channels, images = (size_t)trainer->slice;
+    return value->rows ? i * channels + f : ((i / images * channels + f / n) * images + i % images) * n + f % n;
+}
+
 // Puts image `index` of the batch, [channels][positions], into the input value.
 void qcnn_train_set_image(qcnn_trainer *trainer, int index, const float *image);
 

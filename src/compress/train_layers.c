@@ -289,20 +289,13 @@ static void concat_slice(const layer_job *job, int slice)
     }
 }
 
-// Where element f of image i of a slice lies, from the slice's start.
-static size_t place(const qcnn_trainer *trainer, const qcnn_train_value *value, size_t i, size_t f)
-{
-    const size_t n = (size_t)value->n_positions;
-    return value->rows ? i * (size_t)value->channels + f : (f / n * (size_t)trainer->slice + i) * n + f % n;
-}
-
 static void reshape_slice(const layer_job *job, int slice)
 {
     const qcnn_trainer *trainer = job->trainer;
-    const size_t n = slice_floats(trainer, job->x), begin = (size_t)slice * n, images = (size_t)trainer->slice;
-    for (size_t i = 0; i < images; i++)
-        for (size_t f = 0; f < n / images; f++) {
-            const size_t x = begin + place(trainer, job->x, i, f), y = begin + place(trainer, job->y, i, f);
+    const size_t images = (size_t)trainer->slice, n = slice_floats(trainer, job->x) / images;
+    for (size_t i = (size_t)slice * images; i < ((size_t)slice + 1) * images; i++)
+        for (size_t f = 0; f < n; f++) {
+            const size_t x = qcnn_train_place(trainer, job->x, i, f), y = qcnn_train_place(trainer, job->y, i, f);
             if (job->back)
                 job->x->gradient[x] += job->y->gradient[y];
             else

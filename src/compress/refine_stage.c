@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+// The loop of a stage: images, the original's answers, a step; now and then a look at images held out, and in the end the best of the
+// states looked at.
+
+#include "compress/refine_stage.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "compress/refine_loss.h"
+
+static const double PI = 3.14159265358979323846;
+
+enum { WARM_STEPS = 10 };
+
+typedef struct workspace {
+    float *teacher, *student, *gradients; // [batch][classes]
+    float *held_out;                      // the teacher's logits, [n_held_out][classes]
+    qcnn_refine_pick *picks;              // [batch]
+    uint32_t *order;                      // of cached crops
+    int n_classes;
+    float **codewords, **biases; // of the best state
+    uint8_t **assignments;
+} workspace;
+
+// ---- memory ---------------------------------------------------------------------------------------------------------
+
+static qcnn_status new_best(const qcnn_trainer *trainer, workspace *work, qcnn_error *error)
+{
+    work->codewords = qcnn_allocate_zeroed(trainer->n_weights, sizeof *work->codewords);
+    work->assignments = qcnn_allocate_zeroed(trainer->n_weights, sizeof *work->assignments);
+    work->biases = qcnn_allocate_zeroed(trainer->n_biases, sizeof *work->biases);
+    if (!work->codewords || !work->assignments || !work->biases)
+        return qcnn_fail_memory(error, trainer->n_weights * sizeof *work->codewords);
+    for (size_t i = 0; i < trainer->n_weights; i++) {
+        work->codewords[i] = qcnn_allocate(trainer->weights[i].n_codewords, sizeof(float));
+        work->assignments[i] = qcnn_allocate(trainer->weights[i].n_assignments, 1);
+        if (!work->codewords[i] || !work->assignments[i])
+            return qcnn_fail_memory(error, trainer->weights[i].n_assignments);
+    }
+    for (size_t i = 0; i < trainer->n_biases; i++) {
+        work->biases[i] = qcnn_allocate(trainer->biases[i].n, sizeof(float));
+        if (!work->biases[i])
+            return qcnn_fail_memory(error, trainer->biases[i].n * sizeof(float));
+    }
+    return QCNN_OK;
+}
+
+static qcnn_status open_workspace(const qcnn_refine_run *run, workspace *work, qcnn_error *error)
+{
+    *work = (workspace){ .n_classes = qcnn_train_n_classes(run->student) };
+    const size_t batch = (size_t)run->student->batch, n = batch * (size_t)work->n_classes;
+    work->teacher = qcnn_allocate(n, sizeof(float));
+    work->student = qcnn_allocate(n, sizeof(float));
+    work->gradients = qcnn_allocate(n, sizeof(float));
+    work->held_out = qcnn_allocate((size_t)run->n_held_out * (size_t)work->n_classes, sizeof(float));
+    work->picks = qcnn_allocate(batch, sizeof *work->picks);
+    work->order = qcnn_allocate(run->training ? run->training->n : 0, sizeof *work->order);
+    if (!work->teacher || !work->student || !work->gradients || !work->held_out || !work->picks || !work->order)
+        return qcnn_fail_memory(error, n * sizeof(float));
+    return new_best(run->student, work, error);
+}
+
+static void close_workspace(const qcnn_trainer *trainer, workspace *work)
+{
+    for (size_t i = 0; i < trainer->n_weights; i++) {
+        if (work->codewords)
+            qcnn_release(work->codewords[i]);
+        if (work->assignments)
+            qcnn_release(work->assignments[i]);
+    }
+    for (size_t i = 0; work->biases && i < trainer->n_biases; i++)
+        qcnn_release(work->biases[i]);
+    void *const blocks[] = { work->codewords, work->assignments, work->biases, work->teacher, work->student,
+                             work->gradients, work->held_out,    work->picks,  work->order };
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
+        qcnn_release(blocks[i]);
+}
+
+// Copies the trainer's state to the best one, or back.
+static void copy_state(const qcnn_trainer *trainer, workspace *work, bool back)
+{
+    for (size_t i = 0; i < trainer->n_weights; i++) {
+        qcnn_train_weights *w = &trainer->weights[i];
+        memcpy(back ? w->codewords : work->codewords[i], back ? work->codewords[i] : w->codewords, w->n_codewords * sizeof(float));
+        memcpy(back ? w->assignments : work->assignments[i], back ? work->assignments[i] : w->assignments, w->n_assignments);
+    }
+    for (size_t i = 0; i < trainer->n_biases; i++) {
+        qcnn_train_bias *b = &trainer->biases[i];
+        memcpy(back ? b->values : work->biases[i], back ? work->biases[i] : b->values, b->n * sizeof(float));
+    }
+}
+
+// ---- inputs ---------------------------------------------------------------------------------------------------------
+
+void qcnn_refine_run_teacher(qcnn_trainer *teacher, const qcnn_trainer *student, bool all)
+{
+    for (size_t i = 0; i < teacher->n_layers; i++)
+        if (all || student->layers[i].shared)
+            qcnn_train_layer_forward(teacher, &teacher->layers[i]);
+}
+
+// Cached crops in an order that is drawn anew for each round over them.
+static void pick_crops(const qcnn_refine_run *run, workspace *work, int step)
+{
+    const size_t n = run->training->n, batch = (size_t)run->student->batch;
+    for (size_t i = 0; i < batch; i++) {
+        const size_t number = (size_t)step * batch + i;
+        qcnn_rng rng = { qcnn_rng_split(run->options->seed ^ 0x68656164, number) };
+        if (number % n == 0) {
+            qcnn_rng shuffle = { qcnn_rng_split(run->options->seed ^ 0x73687566, number / n) };
+            for (size_t j = 0; j < n; j++)
+                work->order[j] = (uint32_t)j;
+            for (size_t j = n - 1; j > 0; j--) {
+                const size_t k = qcnn_rng_below(&shuffle, (uint32_t)j + 1);
+                const uint32_t other = work->order[k];
+                work->order[k] = work->order[j];
+                work->order[j] = other;
+            }
+        }
+        work->picks[i] = (qcnn_refine_pick){ work->order[number % n], qcnn_rng_below(&rng, (uint32_t)n), 0 };
+        if (qcnn_rng_unit(&rng) < (double)run->options->head_mix)
+            work->picks[i].share = 0.5f * (float)qcnn_rng_unit(&rng);
+    }
+}
+
+static qcnn_status fill_training(const qcnn_refine_run *run, workspace *work, int step, qcnn_error *error)
+{
+    if (run->batch)
+        return qcnn_refine_batch_fill(run->batch, step, error);
+    pick_crops(run, work, step);
+    qcnn_refine_cache_get(run->training, work->picks, run->teacher, run->student);
+    return QCNN_OK;
+}
+
+static qcnn_status fill_held_out(const qcnn_refine_run *run, workspace *work, int first, qcnn_error *error)
+{
+    if (run->batch)
+        return qcnn_refine_batch_plain(run->batch, QCNN_PART_HELD_OUT, first, run->n_held_out, error);
+    for (int i = 0; i < run->student->batch; i++)
+        work->picks[i] = (qcnn_refine_pick){ (size_t)(first + i < run->n_held_out ? first + i : run->n_held_out - 1), 0, 0 };
+    qcnn_refine_cache_get(run->held_out, work->picks, run->teacher, run->student);
+    return QCNN_OK;
+}
+
+// ---- steps ----------------------------------------------------------------------------------------------------------
+
+// Divergence and agreement on the held-out samples. Before the first step the teacher's answers are kept.
+static qcnn_status look(const qcnn_refine_run *run, workspace *work, int step, double *divergence, double *agreement, qcnn_error *error)
+{
+    const int batch = run->student->batch;
+    const size_t n_classes = (size_t)work->n_classes;
+    qcnn_refine_score score = { 0 };
+    for (int i = 0; i < run->n_held_out; i += batch) {
+        const int n = run->n_held_out - i < batch ? run->n_held_out - i : batch;
+        float *teacher = work->held_out + (size_t)i * n_classes;
+        QCNN_TRY(fill_held_out(run, work, i, error));
+        qcnn_refine_run_teacher(run->teacher, run->student, step == 0);
+        if (step == 0) {
+            qcnn_train_get_logits(run->teacher, work->teacher);
+            memcpy(teacher, work->teacher, (size_t)n * n_classes * sizeof *teacher);
+        }
+        qcnn_train_forward(run->student);
+        qcnn_train_get_logits(run->student, work->student);
+        qcnn_refine_compare(teacher, work->student, n, work->n_classes, &score);
+    }
+    *divergence = score.divergence / score.n;
+    *agreement = (double)score.n_agree / score.n;
+    if (run->options->looked)
+        run->options->looked(run->options->looked_context, run->name, step, *divergence, *agreement);
+    return QCNN_OK;
+}
+
+// Up for the first steps, then down half a cosine to a fiftieth.
+static float rate_at(const qcnn_refine_run *run, int step)
+{
+    const double warm = fmin(1, (step + 1) / (double)WARM_STEPS), done = (double)step / run->stage->n_steps;
+    return (float)(warm * (0.02 + 0.98 * 0.5 * (1 + cos(PI * done))));
+}
+
+static qcnn_status train_step(const qcnn_refine_run *run, workspace *work, int step, qcnn_error *error)
+{
+    const qcnn_refine_options *options = run->options;
+    qcnn_trainer *student = run->student;
+    const float rate = rate_at(run, step);
+    QCNN_TRY(fill_training(run, work, step, error));
+    qcnn_refine_run_teacher(run->teacher, student, true);
+    qcnn_train_forward(student);
+    qcnn_train_get_logits(run->teacher, work->teacher);
+    qcnn_train_get_logits(student, work->student);
+    qcnn_refine_logit_gradients(work->teacher, work->student, student->batch, work->n_classes, options->temperature, work->gradients);
+    qcnn_train_clear_gradients(student);
+    qcnn_train_set_logit_gradients(student, work->gradients);
+    for (size_t i = 0; options->feature_weight > 0 && i < student->n_layers; i++)
+        if (student->layers[i].node->op == QCNN_OP_FC)
+            qcnn_refine_feature_gradients(run->teacher, student, student->layers[i].node->inputs[0], options->feature_weight);
+    student->step = step + 1;
+    student->latent_rate = run->stage->latent_rate * rate;
+    student->rate_price = options->rate_price;
+    qcnn_train_backward(student);
+    qcnn_train_update(student, &(qcnn_train_step){ .number = step + 1, .rate = run->stage->rate * rate, .bias_rate = run->stage->bias_rate * rate });
+    return QCNN_OK;
+}
+
+static qcnn_status report_progress(const qcnn_refine_run *run, int step, qcnn_error *error)
+{
+    const qcnn_progress *progress = run->options->progress;
+    if (progress && progress->report && progress->report(progress->context, run->name, (double)step / run->stage->n_steps) != 0)
+        return qcnn_fail(error, QCNN_ERROR_CANCELLED, "refinement was stopped");
+    return QCNN_OK;
+}
+
+static qcnn_status train(qcnn_refine_run *run, workspace *work, qcnn_error *error)
+{
+    const int n_steps = run->stage->n_steps;
+    int looked = 0;
+    QCNN_TRY(look(run, work, 0, &run->divergence[0], &run->agreement[0], error));
+    copy_state(run->student, work, false);
+    run->divergence[1] = run->divergence[0];
+    run->agreement[1] = run->agreement[0];
+    for (int step = 0; step < n_steps; step++) {
+        QCNN_TRY(report_progress(run, step, error));
+        QCNN_TRY(train_step(run, work, step, error));
+        const int looks = (int)((int64_t)(step + 1) * run->options->n_looks / n_steps);
+        if (looks == looked && step + 1 < n_steps)
+            continue;
+        looked = looks;
+        double divergence, agreement;
+        QCNN_TRY(look(run, work, step + 1, &divergence, &agreement, error));
+        if (divergence < run->divergence[1]) {
+            copy_state(run->student, work, false);
+            run->divergence[1] = divergence;
+            run->agreement[1] = agreement;
+            run->best_step = step + 1;
+        }
+    }
+    copy_state(run->student, work, true);
+    return report_progress(run, n_steps, error);
+}
+
+qcnn_status qcnn_refine_train(qcnn_refine_run *run, qcnn_error *error)
+{
+    workspace work;
+    qcnn_status status = open_workspace(run, &work, error);
+    if (status == QCNN_OK)
+        status = train(run, &work, error);
+    close_workspace(run->student, &work);
+    return status;
+}
