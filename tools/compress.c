@@ -16,6 +16,7 @@ typedef struct compress_request {
     cli_model_options model;
     const char *preset, *settings;
     qcnn_correction correction;
+    double refine_minutes; // 0: none
     uint64_t seed;
     int threads;
     bool json;
@@ -40,6 +41,7 @@ static int compress_model(const compress_request *request, const qcnn_model *ori
     options.parallel = qcnn_pool_hook(pool);
     options.progress = &progress->hook;
     options.correction = request->correction;
+    options.refine_minutes = request->refine_minutes;
     qcnn_error error;
     qcnn_dataset *calibration = NULL;
     if (request->calibration && qcnn_dataset_open(request->calibration, &calibration, &error))
@@ -207,7 +209,7 @@ static int run_compress(const cli_command *command, int argc, char **argv)
           .maximum = 100000,
           .given = &refine,
           .optional = true,
-          .help = "not in this version" },
+          .help = "then train end to end to answer as the original does on the images of --calib (default: 10 minutes)" },
         { .name = "--seed", .value = "S", .number = &request.seed, .help = "of all random choices: one seed, one result (default: 1)" },
         CLI_OPTION_THREADS(&request.threads, "0"),
         { .name = "--report", .value = "FILE.html", .text = &request.report, .help = "also write a report: one HTML file with pictures" },
@@ -220,8 +222,12 @@ static int run_compress(const cli_command *command, int argc, char **argv)
         return status;
     if (by_preset + by_ratio + by_drop > 1)
         return cli_usage(command, "--preset, --ratio and --max-drop exclude each other");
-    if (by_ratio || by_drop || refine)
-        return cli_usage(command, "%s is not available in this version", by_ratio ? "--ratio" : by_drop ? "--max-drop" : "--refine");
+    if (by_ratio || by_drop)
+        return cli_usage(command, "%s is not available in this version", by_ratio ? "--ratio" : "--max-drop");
+    if (refine)
+        request.refine_minutes = minutes > 0 ? minutes : 10;
+    if (refine && !request.calibration)
+        return cli_usage(command, "--refine needs --calib DATASET");
     request.correction = choose_correction(correction, request.calibration);
     if (request.correction != QCNN_CORRECTION_NONE && !request.calibration)
         return cli_usage(command, "--correction %s needs --calib DATASET", correction);

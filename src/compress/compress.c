@@ -6,6 +6,7 @@
 #include "compress/correction.h"
 #include "compress/finish.h"
 #include "compress/quantize.h"
+#include "compress/refine.h"
 #include "compress/round.h"
 #include "compress/settings.h"
 
@@ -23,6 +24,8 @@ static qcnn_status check_options(const qcnn_compress_options *options, qcnn_erro
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "error correction needs calibration images: give --calib DATASET");
     if (!(options->rate_price >= 0) || (options->rate_price > 0 && options->correction == QCNN_CORRECTION_NONE))
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "the price of a bit must be 0 or more, and without error correction 0");
+    if (!(options->refine_minutes >= 0) || (options->refine_minutes > 0 && !options->calibration))
+        return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "refinement needs minutes of 0 or more and calibration images: give --calib DATASET");
     return QCNN_OK;
 }
 
@@ -66,6 +69,21 @@ static qcnn_status compress_layers(qcnn_model *model, const qcnn_layer_setting *
     return QCNN_OK;
 }
 
+static qcnn_status refine(const qcnn_model *original, const qcnn_compress_options *options, qcnn_model *compressed, qcnn_error *error)
+{
+    qcnn_refine_options refinement = qcnn_refine_options_default();
+    qcnn_refine_report report;
+    qcnn_samples samples;
+    refinement.minutes = options->refine_minutes;
+    refinement.seed = options->seed;
+    refinement.parallel = options->parallel;
+    refinement.progress = options->progress;
+    QCNN_TRY(qcnn_samples_open(original, options->calibration, options->preprocess, options->seed, &samples, error));
+    const qcnn_status status = qcnn_refine(original, compressed, &samples, &refinement, &report, error);
+    qcnn_samples_close(&samples);
+    return status;
+}
+
 static qcnn_status make_compressed(const qcnn_model *original, const qcnn_layer_setting *settings, const qcnn_compress_options *options,
                                    qcnn_model **compressed, qcnn_error *error)
 {
@@ -74,6 +92,8 @@ static qcnn_status make_compressed(const qcnn_model *original, const qcnn_layer_
         QCNN_TRY(compress_layers(*compressed, settings, options, error));
     else
         QCNN_TRY(qcnn_correct(original, settings, options, *compressed, error));
+    if (options->refine_minutes > 0)
+        QCNN_TRY(refine(original, options, *compressed, error));
     QCNN_TRY(qcnn_model_finish(*compressed, options->rate_price > 0, error));
     const char *kernels = qcnn_model_kernels(original);
     return qcnn_model_prepare(*compressed, *kernels ? kernels : NULL, error);

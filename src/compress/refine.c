@@ -29,9 +29,9 @@ typedef struct refinement {
     const qcnn_refine_options *options;
     const qcnn_samples *samples;
     const qcnn_model *original;
-    qcnn_model *model; // a copy of the compressed one
+    qcnn_model *model;             // a copy of the compressed one
     qcnn_refine_stage whole, head; // with numbers of steps
-    size_t head_node;  // the first of the fully-connected end; 0: there is none
+    size_t head_node;              // the first of the fully-connected end; 0: there is none
     int n_held_out;
     qcnn_refine_report *report;
 } refinement;
@@ -89,8 +89,8 @@ static qcnn_status store(const qcnn_trainer *trainer, qcnn_model *model, qcnn_er
     return QCNN_OK;
 }
 
-// The copy's new tensors change places with the old ones. Then layers that run dense decode their new codewords.
-static qcnn_status hand_over(qcnn_model *copy, qcnn_model *compressed, qcnn_error *error)
+// The copy's new tensors change places with the old ones.
+static void hand_over(qcnn_model *copy, qcnn_model *compressed)
 {
     for (size_t i = 0; i < copy->n_tensors; i++)
         if (copy->tensors[i].owned_data) {
@@ -98,12 +98,6 @@ static qcnn_status hand_over(qcnn_model *copy, qcnn_model *compressed, qcnn_erro
             compressed->tensors[i] = copy->tensors[i];
             copy->tensors[i] = old;
         }
-    for (size_t n = 0; n < compressed->n_nodes; n++) {
-        qcnn_release(compressed->nodes[n].decoded);
-        compressed->nodes[n].decoded = NULL;
-    }
-    const char *kernels = qcnn_model_kernels(compressed);
-    return qcnn_model_prepare(compressed, *kernels ? kernels : NULL, error);
 }
 
 // ---- how many steps -------------------------------------------------------------------------------------------------
@@ -222,7 +216,8 @@ static qcnn_status train_head(const refinement *work, qcnn_refine_run *run, qcnn
     qcnn_refine_cache training = { 0 }, held_out = { 0 };
     qcnn_status status = fill_caches(work, &training, &held_out, error);
     if (status == QCNN_OK)
-        status = new_trainers(work, work->head.batch, work->head_node, true, work->head.latent_rate > 0, &run->teacher, &run->student, error);
+        status =
+            new_trainers(work, work->head.batch, work->head_node, true, work->head.latent_rate > 0, &run->teacher, &run->student, error);
     run->training = &training;
     run->held_out = &held_out;
     if (status == QCNN_OK)
@@ -294,8 +289,8 @@ static qcnn_status check(const qcnn_model *original, const qcnn_model *compresse
     return QCNN_OK;
 }
 
-qcnn_status qcnn_refine(const qcnn_model *original, qcnn_model *compressed, const qcnn_samples *samples,
-                        const qcnn_refine_options *options, qcnn_refine_report *report, qcnn_error *error)
+qcnn_status qcnn_refine(const qcnn_model *original, qcnn_model *compressed, const qcnn_samples *samples, const qcnn_refine_options *options,
+                        qcnn_refine_report *report, qcnn_error *error)
 {
     *report = (qcnn_refine_report){ 0 };
     QCNN_TRY(check(original, compressed, samples, options, error));
@@ -303,14 +298,10 @@ qcnn_status qcnn_refine(const qcnn_model *original, qcnn_model *compressed, cons
     work.n_held_out = options->n_held_out > 0 ? options->n_held_out : samples->n_images[QCNN_PART_HELD_OUT];
     work.head_node = find_head(compressed);
     QCNN_TRY(qcnn_model_copy(compressed, &work.model, error));
-    const char *kernels = qcnn_model_kernels(compressed);
-    qcnn_status status = qcnn_model_prepare(work.model, *kernels ? kernels : NULL, error);
-    if (status == QCNN_OK) {
-        set_steps(&work);
-        status = run_stages(&work, error);
-    }
+    set_steps(&work);
+    const qcnn_status status = run_stages(&work, error);
     if (status == QCNN_OK)
-        status = hand_over(work.model, compressed, error);
+        hand_over(work.model, compressed);
     qcnn_model_free(work.model);
     return status;
 }

@@ -11,15 +11,15 @@
 
 // One stage of training.
 typedef struct qcnn_refine_stage {
-    int n_steps;       // 0: the stage is left out; negative: from the minutes
-    int batch;         // a multiple of 8
-    float rate;        // of codewords, in units of their layer's weights (root mean square), at its highest
+    int n_steps; // 0: the stage is left out; negative: from the minutes
+    int batch;   // a multiple of 8
+    float rate;  // of codewords, in units of their layer's weights (root mean square), at its highest
     float bias_rate;
     float latent_rate; // of assignments; 0: they stay
 } qcnn_refine_stage;
 
 typedef struct qcnn_refine_options {
-    double minutes;         // sets numbers of steps by a nominal speed
+    double minutes;          // sets numbers of steps by a nominal speed
     qcnn_refine_stage whole; // every layer with codebooks, on fresh crops
     qcnn_refine_stage head;  // then the fully-connected end alone, on cached activations of crops
     int n_head_crops;
@@ -31,8 +31,8 @@ typedef struct qcnn_refine_options {
     float zoom;           // how far crops are enlarged
     float head_mix;       // share of images of the head's batches that are mixtures of the activations of two crops
     uint64_t seed;
-    int n_held_out;       // samples watched; 0: every held-out image
-    int n_looks;          // how often they are looked at in a stage
+    int n_held_out;                // samples watched; 0: every held-out image
+    int n_looks;                   // how often they are looked at in a stage
     const qcnn_parallel *parallel; // changes the time, never the result
     const qcnn_progress *progress;
     // NULL, or told of each look at the held-out samples.
@@ -44,15 +44,15 @@ qcnn_refine_options qcnn_refine_options_default(void);
 
 // What was measured on the held-out samples, before the first step and of the state that is kept.
 typedef struct qcnn_refine_report {
-    double divergence[2]; // mean Kullback-Leibler divergence of the answers from the original's, in nats
-    double agreement[2];  // share of equal first classes
+    double divergence[2];         // mean Kullback-Leibler divergence of the answers from the original's, in nats
+    double agreement[2];          // share of equal first classes
     int n_steps[2], best_step[2]; // of the whole network and of its head
 } qcnn_refine_report;
 
-// Refines `compressed` (prepared, a compressed copy of `original` over the same graph) in place and prepares it again. int8 and
-// float16 codewords end as numbers of their type. On failure the compressed model is as it was.
+// Refines `compressed`, a compressed copy of `original` over the same graph that is prepared afterwards, in place. int8 and float16
+// codewords and biases end as numbers of their type. On failure the compressed model is as it was.
 // Errors: UNSUPPORTED (names a node), ARGUMENT, MEMORY, CANCELLED, what samples give.
-qcnn_status qcnn_refine(const qcnn_model *original, qcnn_model *compressed, const qcnn_samples *samples,
-                        const qcnn_refine_options *options, qcnn_refine_report *report, qcnn_error *error);
+qcnn_status qcnn_refine(const qcnn_model *original, qcnn_model *compressed, const qcnn_samples *samples, const qcnn_refine_options *options,
+                        qcnn_refine_report *report, qcnn_error *error);
 
 #endif

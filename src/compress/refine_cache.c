@@ -47,7 +47,8 @@ static void put_image(void *argument, int index, int worker)
     }
 }
 
-void qcnn_refine_cache_put(qcnn_refine_cache *cache, size_t first, const qcnn_trainer *teacher, const qcnn_trainer *student, int value, int n)
+void qcnn_refine_cache_put(qcnn_refine_cache *cache, size_t first, const qcnn_trainer *teacher, const qcnn_trainer *student, int value,
+                           int n)
 {
     cache_job job = { .cache = cache, .trainers = { teacher, student }, .value = value, .first = first };
     qcnn_for(student->parallel, n, put_image, &job);

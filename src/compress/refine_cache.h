@@ -9,7 +9,7 @@
 #include "compress/train.h"
 
 typedef struct qcnn_refine_cache {
-    size_t n, n_features; // crops; activations of one
+    size_t n, n_features;        // crops; activations of one
     uint16_t *teacher, *student; // float16, [n][n_features]
 } qcnn_refine_cache;
 
@@ -18,7 +18,8 @@ qcnn_status qcnn_refine_cache_new(const qcnn_trainer *trainer, int value, size_t
 void qcnn_refine_cache_free(qcnn_refine_cache *cache); // a zeroed one is fine
 
 // Copies `value` of the first n images of the trainers' batch to crops first...
-void qcnn_refine_cache_put(qcnn_refine_cache *cache, size_t first, const qcnn_trainer *teacher, const qcnn_trainer *student, int value, int n);
+void qcnn_refine_cache_put(qcnn_refine_cache *cache, size_t first, const qcnn_trainer *teacher, const qcnn_trainer *student, int value,
+                           int n);
 
 // Puts crop `index`, or where share > 0 a mixture with that share of crop `other`, into image i of the batches of two trainers.
 typedef struct qcnn_refine_pick {

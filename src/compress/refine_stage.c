@@ -198,7 +198,8 @@ static qcnn_status train_step(const qcnn_refine_run *run, workspace *work, int s
     student->latent_rate = run->stage->latent_rate * rate;
     student->rate_price = options->rate_price;
     qcnn_train_backward(student);
-    qcnn_train_update(student, &(qcnn_train_step){ .number = step + 1, .rate = run->stage->rate * rate, .bias_rate = run->stage->bias_rate * rate });
+    qcnn_train_update(student,
+                      &(qcnn_train_step){ .number = step + 1, .rate = run->stage->rate * rate, .bias_rate = run->stage->bias_rate * rate });
     return QCNN_OK;
 }
 

@@ -13,7 +13,7 @@ typedef struct qcnn_refine_run {
     const qcnn_refine_options *options;
     const qcnn_refine_stage *stage;
     qcnn_trainer *teacher, *student;
-    qcnn_refine_batch *batch;                    // crops; or where NULL, activations of
+    qcnn_refine_batch *batch; // crops; or where NULL, activations of
     const qcnn_refine_cache *training, *held_out;
     int n_held_out;
     double divergence[2], agreement[2]; // at the start, and of the state kept

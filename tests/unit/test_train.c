@@ -38,7 +38,8 @@ static int add_fc(qcnn_model *model, int x, int n_in, int n_out, bool codebook, 
 {
     const qcnn_attributes a = { .activation = { activation, 0.3f, 0.8f } };
     const qcnn_shape w = { 2, { n_out, n_in } }, b = { 1, { n_out } };
-    const int weights = codebook ? build_codebook(model, w, 1, false, 4, 6, rng) : build_random(model, w, rng), bias = build_random(model, b, rng);
+    const int weights = codebook ? build_codebook(model, w, 1, false, 4, 6, rng) : build_random(model, w, rng),
+              bias = build_random(model, b, rng);
     return build_node(model, QCNN_OP_FC, &a, 3, x, weights, bias);
 }
 
@@ -158,7 +159,8 @@ static void check_single(problem *p, float *values, const float *gradient, size_
         const double slope = (above - loss(p)) / (2 * (double)step);
         values[at[k]] = value;
         if (fabs(slope - copy[k]) > 0.03 * largest)
-            fail_msg("%s, number %zu: gradient %g, finite difference %g (largest gradient %g)", what, at[k], (double)copy[k], slope, (double)largest);
+            fail_msg("%s, number %zu: gradient %g, finite difference %g (largest gradient %g)", what, at[k], (double)copy[k], slope,
+                     (double)largest);
     }
 }
 
@@ -268,7 +270,8 @@ static int middle_functions(qcnn_model *model, int x, qcnn_rng *rng)
     static const qcnn_function functions[] = { QCNN_LEAKY_RELU, QCNN_ELU, QCNN_HARD_SWISH, QCNN_HARD_SIGMOID, QCNN_TANH, QCNN_SIGMOID };
     (void)rng;
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
-        x = build_node(model, QCNN_OP_UNARY, (&(qcnn_attributes){ .function = functions[i], .activation = { QCNN_IDENTITY, 0.4f, 0.2f } }), 1, x);
+        x = build_node(model, QCNN_OP_UNARY, (&(qcnn_attributes){ .function = functions[i], .activation = { QCNN_IDENTITY, 0.4f, 0.2f } }),
+                       1, x);
     return x;
 }
 

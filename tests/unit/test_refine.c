@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+// Refinement of a small network: its answers come nearer to the original's, the same bytes on any number of threads, numbers of the
+// types that files hold, every way to stop.
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+// cmocka.h needs the four above
+#include <cmocka.h>
+
+#include "build_model.h"
+#include "compress/importance.h"
+#include "compress/refine.h"
+#include "fake_workers.h"
+#include "image/dataset.h"
+
+enum { SIDE = 10, CROP = 8, N_IMAGES = 60, N_CLASSES = 10 };
+
+static const char gray_json[] = "{\"resize_shorter\": [], \"interpolation\": \"bilinear\", \"crop\": 8, \"channels\": \"GRAY\", "
+                                "\"mean\": [128], \"std\": [64]}";
+
+typedef struct setting {
+    qcnn_model *original;
+    qcnn_dataset *dataset;
+    qcnn_samples samples;
+} setting;
+
+static int scaled(qcnn_model *model, qcnn_shape shape, float scale, qcnn_rng *rng)
+{
+    const size_t n = (size_t)qcnn_shape_elements(&shape);
+    float *data = build_random_floats(n, rng);
+    for (size_t i = 0; i < n; i++)
+        data[i] *= scale;
+    return build_constant(model, shape, data);
+}
+
+// conv 5x5 - relu - max pool - conv 3x3 - relu - flat - fc - relu - fc - softmax.
+static qcnn_model *new_model(void)
+{
+    qcnn_rng rng = { 3 };
+    qcnn_model *model = build_begin();
+    qcnn_attributes a = build_window(2, 5, 1, 2);
+    a.activation.function = QCNN_RELU;
+    int x = build_input(model, "x", (qcnn_shape){ 4, { 1, 1, CROP, CROP } });
+    x = build_node(model, QCNN_OP_CONV, &a, 3, x, scaled(model, (qcnn_shape){ 4, { 12, 1, 5, 5 } }, 0.4f, &rng),
+                   scaled(model, (qcnn_shape){ 1, { 12 } }, 0.2f, &rng));
+    a = build_window(2, 2, 2, 0);
+    x = build_node(model, QCNN_OP_MAX_POOL, &a, 1, x);
+    a = build_window(2, 3, 1, 1);
+    a.activation.function = QCNN_RELU;
+    x = build_node(model, QCNN_OP_CONV, &a, 3, x, scaled(model, (qcnn_shape){ 4, { 16, 12, 3, 3 } }, 0.2f, &rng),
+                   scaled(model, (qcnn_shape){ 1, { 16 } }, 0.2f, &rng));
+    a = (qcnn_attributes){ .target_rank = 2, .target = { 0, -1 } };
+    x = build_node(model, QCNN_OP_RESHAPE, &a, 1, x);
+    a = (qcnn_attributes){ .activation = { .function = QCNN_RELU } };
+    x = build_node(model, QCNN_OP_FC, &a, 3, x, scaled(model, (qcnn_shape){ 2, { 40, 256 } }, 0.12f, &rng),
+                   scaled(model, (qcnn_shape){ 1, { 40 } }, 0.2f, &rng));
+    a = (qcnn_attributes){ 0 };
+    x = build_node(model, QCNN_OP_FC, &a, 3, x, scaled(model, (qcnn_shape){ 2, { N_CLASSES, 40 } }, 0.5f, &rng),
+                   scaled(model, (qcnn_shape){ 1, { N_CLASSES } }, 0.2f, &rng));
+    x = build_node(model, QCNN_OP_SOFTMAX, (&(qcnn_attributes){ .axis = 1, .axis_end = 1 }), 1, x);
+    build_output(model, "prob", x);
+    build_end(model, "c");
+    return model;
+}
+
+static qcnn_dataset *new_dataset(void)
+{
+    uint8_t file[16 + N_IMAGES * SIDE * SIDE] = { 0, 0, 8, 3, 0, 0, 0, N_IMAGES, 0, 0, 0, SIDE, 0, 0, 0, SIDE };
+    qcnn_rng rng = { 17 };
+    for (int i = 0; i < N_IMAGES; i++) {
+        const double tilt = 2 * qcnn_rng_unit(&rng) - 1, wave = 2 * qcnn_rng_unit(&rng), noise = 60 * qcnn_rng_unit(&rng);
+        for (int p = 0; p < SIDE * SIDE; p++) {
+            const double value = 128 + 12 * tilt * (p % SIDE - 5) + 50 * sin(wave * (p / SIDE)) + noise * (qcnn_rng_unit(&rng) - 0.5);
+            file[16 + i * SIDE * SIDE + p] = (uint8_t)fmin(fmax(value, 0), 255);
+        }
+    }
+    qcnn_dataset *dataset;
+    assert_int_equal(qcnn_dataset_from_idx(file, sizeof file, NULL, 0, &dataset, NULL), QCNN_OK);
+    return dataset;
+}
+
+static int set_up(void **state)
+{
+    setting *all = calloc(1, sizeof *all);
+    all->original = new_model();
+    all->dataset = new_dataset();
+    assert_int_equal(qcnn_samples_open(all->original, all->dataset, gray_json, 1, &all->samples, NULL), QCNN_OK);
+    *state = all;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    setting *all = *state;
+    qcnn_samples_close(&all->samples);
+    qcnn_dataset_free(all->dataset);
+    qcnn_model_free(all->original);
+    free(all);
+    return 0;
+}
+
+static qcnn_model *compress(const setting *all)
+{
+    qcnn_model *compressed;
+    qcnn_error error = { 0 };
+    qcnn_compress_options options = qcnn_compress_options_default();
+    options.settings = "node0=dense,node2=4/8,node4=8/8/int8,node5=4/8";
+    if (qcnn_compress(all->original, &options, &compressed, &error) != QCNN_OK)
+        fail_msg("%s", error.message);
+    return compressed;
+}
+
+static qcnn_refine_options small_options(void)
+{
+    qcnn_refine_options options = qcnn_refine_options_default();
+    options.whole = (qcnn_refine_stage){ 30, 16, 0.02f, 0.02f, 0.02f };
+    options.head = (qcnn_refine_stage){ 30, 16, 0.02f, 0.02f, 0.02f };
+    options.n_head_crops = 100;
+    options.head_mix = 0.5f;
+    options.n_looks = 3;
+    return options;
+}
+
+static bool same_model(const qcnn_model *a, const qcnn_model *b)
+{
+    void *bytes[2];
+    size_t n[2];
+    assert_int_equal(qcnn_save_memory(a, &bytes[0], &n[0], NULL), QCNN_OK);
+    assert_int_equal(qcnn_save_memory(b, &bytes[1], &n[1], NULL), QCNN_OK);
+    const bool same = n[0] == n[1] && memcmp(bytes[0], bytes[1], n[0]) == 0;
+    qcnn_bytes_free(bytes[0]);
+    qcnn_bytes_free(bytes[1]);
+    return same;
+}
+
+static void refine(const setting *all, const qcnn_refine_options *options, qcnn_model *model, qcnn_refine_report *report)
+{
+    qcnn_error error = { 0 };
+    if (qcnn_refine(all->original, model, &all->samples, options, report, &error) != QCNN_OK)
+        fail_msg("%s", error.message);
+}
+
+static void test_answers_come_nearer(void **state)
+{
+    const setting *all = *state;
+    const qcnn_refine_options options = small_options();
+    qcnn_model *model = compress(all);
+    qcnn_refine_report report;
+    refine(all, &options, model, &report);
+    assert_true(report.divergence[1] < 0.7 * report.divergence[0]);
+    assert_int_equal(report.n_steps[0], 30);
+    assert_int_equal(report.n_steps[1], 30);
+    // Codewords of the int8 layer are integers times their scale: the file holds them exactly.
+    const qcnn_codebook *book = &qcnn_node_weights(model, &model->nodes[4])->codebook;
+    assert_int_equal(book->codeword_type, QCNN_INT8);
+    for (int i = 0; i < book->n_subspaces * book->n_codewords * book->subspace; i++) {
+        const float scale = book->scales[i / (book->n_codewords * book->subspace)];
+        assert_true(scale == 0 || book->codewords[i] == scale * rintf(book->codewords[i] / scale));
+    }
+    qcnn_model_free(model);
+}
+
+static void test_threads_do_not_matter(void **state)
+{
+    const setting *all = *state;
+    qcnn_refine_options options = small_options();
+    qcnn_refine_report report;
+    qcnn_model *models[3];
+    options.whole.n_steps = options.head.n_steps = 5;
+    for (int i = 0; i < 3; i++) {
+        fake_workers workers = { 1 << i, 0 };
+        const qcnn_parallel hook = fake_workers_hook(&workers);
+        options.parallel = i > 0 ? &hook : NULL;
+        models[i] = compress(all);
+        refine(all, &options, models[i], &report);
+        assert_true(same_model(models[0], models[i]));
+    }
+    options.seed++;
+    qcnn_model *other = compress(all);
+    options.parallel = NULL;
+    refine(all, &options, other, &report);
+    assert_false(same_model(models[0], other));
+    qcnn_model_free(other);
+    for (int i = 0; i < 3; i++)
+        qcnn_model_free(models[i]);
+}
+
+typedef struct stopper {
+    int n_calls, stop_at;
+} stopper;
+
+static int count_and_stop(void *context, const char *stage, double fraction)
+{
+    stopper *s = context;
+    assert_non_null(stage);
+    assert_true(fraction >= 0 && fraction <= 1);
+    return ++s->n_calls == s->stop_at;
+}
+
+// Stopped at each call of the hook, the model is as it was.
+static void test_cancel(void **state)
+{
+    const setting *all = *state;
+    qcnn_refine_options options = small_options();
+    qcnn_refine_report report;
+    options.whole.n_steps = options.head.n_steps = 2;
+    options.n_looks = 1;
+    qcnn_model *before = compress(all), *model = compress(all);
+    for (int stop_at = 1;; stop_at++) {
+        stopper s = { 0, stop_at };
+        const qcnn_progress progress = { count_and_stop, &s };
+        options.progress = &progress;
+        const qcnn_status status = qcnn_refine(all->original, model, &all->samples, &options, &report, NULL);
+        if (status == QCNN_OK) {
+            assert_true(stop_at > 6);
+            break;
+        }
+        assert_int_equal(status, QCNN_ERROR_CANCELLED);
+        assert_true(same_model(before, model));
+    }
+    qcnn_model_free(before);
+    qcnn_model_free(model);
+}
+
+static void test_refuses(void **state)
+{
+    const setting *all = *state;
+    qcnn_refine_options options = small_options();
+    qcnn_refine_report report;
+    qcnn_error error = { 0 };
+    qcnn_model *copy;
+    assert_int_equal(qcnn_model_copy(all->original, &copy, NULL), QCNN_OK);
+    assert_int_equal(qcnn_refine(all->original, copy, &all->samples, &options, &report, &error), QCNN_ERROR_ARGUMENT);
+    assert_non_null(strstr(error.message, "nothing to refine"));
+    qcnn_model_free(copy);
+    qcnn_model *model = compress(all);
+    options.whole.batch = 12;
+    assert_int_equal(qcnn_refine(all->original, model, &all->samples, &options, &report, &error), QCNN_ERROR_ARGUMENT);
+    qcnn_model_free(model);
+}
+
+// Minutes make steps, as many on every machine.
+static void test_minutes(void **state)
+{
+    const setting *all = *state;
+    qcnn_refine_options options = small_options();
+    qcnn_refine_report report;
+    options.whole.n_steps = options.head.n_steps = -1;
+    options.minutes = 1e-5;
+    qcnn_model *model = compress(all);
+    refine(all, &options, model, &report);
+    assert_true(report.n_steps[0] >= 1 && report.n_steps[1] >= 1);
+    qcnn_model_free(model);
+}
+
+// In the last layer the derivative is 1 - p or -p: its mean square over draws is p (1 - p).
+static void test_importances(void **state)
+{
+    const setting *all = *state;
+    const qcnn_model *model = all->original;
+    enum { N = 512 };
+    float last[2][N_CLASSES], convolution[16], *wanted[16] = { 0 };
+    assert_true(model->n_nodes <= 16);
+    wanted[2] = convolution;
+    wanted[5] = last[0];
+    assert_int_equal(qcnn_importances(model, &all->samples, N, 1, NULL, NULL, wanted, NULL), QCNN_OK);
+    fake_workers workers = { 3, 0 };
+    const qcnn_parallel hook = fake_workers_hook(&workers);
+    wanted[5] = last[1];
+    assert_int_equal(qcnn_importances(model, &all->samples, N, 1, &hook, NULL, wanted, NULL), QCNN_OK);
+    assert_memory_equal(last[0], last[1], sizeof last[0]);
+    double expected[N_CLASSES] = { 0 }, sums[2] = { 0, 0 };
+    qcnn_session *session;
+    assert_int_equal(qcnn_session_create(model, NULL, &session, NULL), QCNN_OK);
+    for (int i = 0; i < N; i++) {
+        float image[CROP * CROP], prob[N_CLASSES];
+        assert_int_equal(qcnn_samples_read(&all->samples, QCNN_PART_FIT, i, image, NULL), QCNN_OK);
+        qcnn_run(session, (const float *const[]){ image }, (float *const[]){ prob });
+        for (int c = 0; c < N_CLASSES; c++)
+            expected[c] += (double)prob[c] * (1 - (double)prob[c]) / N;
+    }
+    qcnn_session_free(session);
+    for (int c = 0; c < N_CLASSES; c++) {
+        sums[0] += expected[c];
+        sums[1] += (double)last[0][c];
+    }
+    assert_true(sums[0] > 0 && fabs(sums[1] / sums[0] - 1) < 0.1);
+    float sum = 0;
+    for (int c = 0; c < 16; c++) {
+        assert_true(convolution[c] >= 0);
+        sum += convolution[c];
+    }
+    assert_true(sum > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_answers_come_nearer), cmocka_unit_test(test_threads_do_not_matter),
+        cmocka_unit_test(test_cancel),              cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_minutes),             cmocka_unit_test(test_importances),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
