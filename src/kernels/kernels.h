@@ -205,6 +205,14 @@ QCNN_KERNEL(dense_bytes) qcnn_dense_bytes_4x16_c, qcnn_dense_bytes_8x48_avx512vn
 QCNN_KERNEL(max_rows) qcnn_max_rows_c, qcnn_max_rows_avx2, qcnn_max_rows_avx512;
 QCNN_KERNEL(max_columns) qcnn_max_columns_c, qcnn_max_columns_avx2, qcnn_max_columns_avx512;
 QCNN_KERNEL(lrn) qcnn_lrn_avx512;
+QCNN_KERNEL(range) qcnn_range_avx2;
+QCNN_KERNEL(quantize_quads) qcnn_quantize_quads_avx2;
+QCNN_KERNEL(quantize_words) qcnn_quantize_words_avx2;
+QCNN_KERNEL(table_peaks) qcnn_table_peaks_avx2;
+QCNN_KERNEL(table_bytes) qcnn_table_bytes_avx2;
+QCNN_KERNEL(lut_fc_bytes) qcnn_lut_fc_bytes_avx2;
+QCNN_KERNEL(lut_sum_words) qcnn_lut_sum_words_avx2;
+QCNN_KERNEL(dequantize) qcnn_dequantize_avx2;
 
 // ---- 64-bit ARM (*_neon.c) ----
 
