@@ -17,6 +17,9 @@ foreach(source ${engine_sources}) # inner loops live in the kernels: -O3 would o
     if(source MATCHES "/src/(base|model|engine)/")
         set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O2")
     endif()
+    if(source MATCHES "/src/model/(container_[a-z]*|cost|model|prepare|shapes)[.]c") # no loops over weights in these
+        set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-Os")
+    endif()
 endforeach()
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     file(GLOB avx2_sources CONFIGURE_DEPENDS ${root}/src/kernels/*_avx2.c)
