@@ -17,8 +17,8 @@ foreach(source ${engine_sources}) # inner loops live in the kernels: -O3 would o
     if(source MATCHES "/src/(base|model|engine)/")
         set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O2")
     endif()
-    if(source MATCHES "/src/model/(container_[a-z]*|cost|model|prepare|shapes)[.]c") # no loops over weights in these
-        set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-Os")
+    if(source MATCHES "/src/model/(container_(attributes|graph|read|tensors)|cost|model|prepare|shapes)[.]c") # no loops over weights in these
+        set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-Os;-fno-builtin-snprintf") # no strcpy instead
     endif()
 endforeach()
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
