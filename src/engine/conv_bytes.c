@@ -226,6 +226,20 @@ static void find_offsets(const bytes_job *job)
             }
 }
 
+// memcpy without its call, for the short pieces of a tile's rows.
+static inline void copy_floats(float *to, const float *from, size_t n)
+{
+    enum { BLOCK = 16 };
+    size_t j = 0;
+    for (; j + BLOCK <= n; j += BLOCK)
+        memcpy(to + j, from + j, BLOCK * sizeof *to);
+    if (j < n && n >= BLOCK) // the last ones, some of them once more
+        memcpy(to + n - BLOCK, from + n - BLOCK, BLOCK * sizeof *to);
+    else
+        for (; j < n; j++)
+            to[j] = from[j];
+}
+
 // Copies the columns of a tile that are output positions: columns j0..j0+n-1 of `tile` [rows][stride].
 static void copy_tile(const bytes_job *job, const float *tile, size_t stride, int64_t rows, int64_t j0, int64_t n, float *y)
 {
@@ -235,7 +249,7 @@ static void copy_tile(const bytes_job *job, const float *tile, size_t stride, in
         const int64_t length = least(next - j, width - ox);
         if (length > 0)
             for (int64_t r = 0; r < rows; r++)
-                memcpy(y + r * job->w.out_elements + oy * width + ox, tile + (size_t)r * stride + (j - j0), (size_t)length * sizeof *y);
+                copy_floats(y + r * job->w.out_elements + oy * width + ox, tile + (size_t)r * stride + (j - j0), (size_t)length);
         j = next;
     }
 }

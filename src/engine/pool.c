@@ -90,11 +90,11 @@ static void combine_columns(const pool_job *job, const float *row, float *y)
 static void max_row(const pool_job *job, const float *plane, int64_t out_y, float *row, float *y)
 {
     const qcnn_window *w = &job->window;
-    int64_t first, last;
-    qcnn_window_taps(w, 1, out_y, &first, &last);
-    const float *top = plane + (out_y * w->stride[1] - w->begin[1] + first) * w->in[2];
+    const int64_t top = out_y * w->stride[1] - w->begin[1], first = top > 0 ? top : 0; // input rows first..last-1
+    const int64_t last = top + w->kernel[1] < w->in[1] ? top + w->kernel[1] : w->in[1];
     if (first < last)
-        job->step->kernels->max_rows(row + w->begin[2], top, (size_t)w->in[2], (size_t)(last - first), (size_t)w->in[2]);
+        job->step->kernels->max_rows(row + w->begin[2], plane + first * w->in[2], (size_t)w->in[2], (size_t)(last - first),
+                                     (size_t)w->in[2]);
     else
         fill(row + w->begin[2], w->in[2], job->start);
     job->step->kernels->max_columns(y, row, (size_t)w->out[2], (size_t)w->kernel[2], (size_t)w->stride[2]);
@@ -125,8 +125,9 @@ static void run_pool_planes(void *argument, int64_t begin, int64_t end, int work
     for (int64_t i = begin; i < end; i++) {
         const float *plane = job->step->inputs[0].data + i * w->in_elements;
         float *y = job->step->output + i * w->out_elements;
-        for (int64_t out_y = 0; job->padded && out_y < w->out[0] * w->out[1]; out_y++, y += w->out[2])
-            max_row(job, plane + out_y / w->out[1] * w->in[1] * w->in[2], out_y % w->out[1], row, y);
+        for (int64_t z = 0; job->padded && z < w->out[0]; z++)
+            for (int64_t out_y = 0; out_y < w->out[1]; out_y++, y += w->out[2])
+                max_row(job, plane + z * w->in[1] * w->in[2], out_y, row, y);
         for (int64_t out_z = 0; !job->padded && out_z < w->out[0]; out_z++)
             for (int64_t out_y = 0; out_y < w->out[1]; out_y++, y += w->out[2]) {
                 combine_rows(job, plane, out_z, out_y, row);

@@ -68,7 +68,7 @@ static const qcnn_kernels kernels_avx2 = {
     .quantize_words = qcnn_quantize_words_avx2,
     .dequantize = qcnn_dequantize_avx2,
     .dequantize_turned = qcnn_dequantize_turned_c,
-    .dense_bytes = qcnn_dense_bytes_4x16_c,
+    .dense_bytes = qcnn_dense_bytes_4x16_avx2,
 };
 
 static const qcnn_kernels kernels_avx512 = {
@@ -100,7 +100,7 @@ static const qcnn_kernels kernels_avx512 = {
     .quantize_words = qcnn_quantize_words_avx512,
     .dequantize = qcnn_dequantize_avx512,
     .dequantize_turned = qcnn_dequantize_turned_avx512,
-    .dense_bytes = qcnn_dense_bytes_4x16_c,
+    .dense_bytes = qcnn_dense_bytes_4x16_avx2,
 };
 
 static const qcnn_kernels kernels_avx512vnni = {

@@ -213,6 +213,7 @@ QCNN_KERNEL(table_bytes) qcnn_table_bytes_avx2;
 QCNN_KERNEL(lut_fc_bytes) qcnn_lut_fc_bytes_avx2;
 QCNN_KERNEL(lut_sum_words) qcnn_lut_sum_words_avx2;
 QCNN_KERNEL(dequantize) qcnn_dequantize_avx2;
+QCNN_KERNEL(dense_bytes) qcnn_dense_bytes_4x16_avx2;
 
 // ---- 64-bit ARM (*_neon.c) ----
 
