@@ -116,6 +116,11 @@ typedef struct qcnn_compress_options {
     // Minutes on two processors of 2023 (AVX-512) for which codewords, assignments and biases are then trained end to end to answer
     // as the original does on the calibration images; 0: none. Sets the number of steps: the result does not depend on the clock.
     double refine_minutes;
+    // NULL, or a file in which error correction keeps the layers it has finished, so that the same call goes on from there and ends
+    // with the same bytes. One that is damaged, or was made for anything else, is told to `note` and not used.
+    const char *checkpoint;
+    void (*note)(void *context, const char *message); // NULL, or told what a user should know though nothing failed
+    void *note_context;
     uint64_t seed;
     const qcnn_parallel *parallel; // changes the time, never the result
     const qcnn_progress *progress;
@@ -128,6 +133,9 @@ QCNN_API qcnn_compress_options qcnn_compress_options_default(void);
 // with error correction IO and FORMAT (an image that cannot be read).
 QCNN_API qcnn_status qcnn_compress(const qcnn_model *original, const qcnn_compress_options *options, qcnn_model **compressed,
                                    qcnn_error *error);
+
+// Removes a checkpoint, once the result is safe.
+QCNN_API void qcnn_checkpoint_remove(const char *path);
 
 // ---- judging --------------------------------------------------------------------------------------------------------
 

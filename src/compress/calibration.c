@@ -103,7 +103,7 @@ qcnn_status qcnn_calibration_diverge(qcnn_calibration *c, const qcnn_model *comp
 // ---- gathering ------------------------------------------------------------------------------------------------------
 
 typedef struct gathering {
-    qcnn_statistics_builder *builder;
+    qcnn_statistics_builder *builder; // NULL: none are wanted
     const qcnn_progress *progress;
     const char *name;
     int n_done, n_all;
@@ -126,7 +126,8 @@ static qcnn_status gather_samples(const team *t, int begin, int end, gathering *
             o[i] = qcnn_walk_input(t->wanted, first + i);
             x[i] = t->given ? qcnn_walk_input(t->given, first + i) : o[i];
         }
-        qcnn_statistics_add(g->builder, g->n_done, n, x, o);
+        if (g->builder)
+            qcnn_statistics_add(g->builder, g->n_done, n, x, o);
         g->n_done += n;
     }
     return QCNN_OK;
@@ -150,25 +151,44 @@ static qcnn_status begin(qcnn_calibration *c, size_t node, qcnn_error *error)
     return QCNN_OK;
 }
 
-qcnn_status qcnn_calibration_gather(qcnn_calibration *c, size_t node, const qcnn_progress *progress, qcnn_statistics *statistics,
-                                    qcnn_error *error)
+static gathering new_gathering(const qcnn_calibration *c, size_t node, const qcnn_progress *progress)
 {
-    QCNN_TRY(begin(c, node, error));
-    int n_fit = 0;
-    for (int i = 0; i < c->n_teams; i++)
-        n_fit += c->teams[i].n[0];
     const char *name = c->original->nodes[node].name;
-    gathering g = { .progress = progress, .name = name ? name : "", .n_all = n_fit + c->teams[0].n[1] };
-    QCNN_TRY(qcnn_statistics_begin(c->original, node, POSITIONS, n_fit, c->teams[0].n[1], qcnn_rng_split(c->options->seed, node),
-                                   c->options->parallel, &g.builder, error));
-    const qcnn_status status = gather_teams(c, &g, error);
-    if (status == QCNN_OK)
-        qcnn_statistics_end(g.builder, statistics);
-    qcnn_statistics_free_builder(g.builder);
+    gathering g = { .progress = progress, .name = name ? name : "", .n_all = c->teams[0].n[1] };
+    for (int i = 0; i < c->n_teams; i++)
+        g.n_all += c->teams[i].n[0];
+    return g;
+}
+
+static void end(qcnn_calibration *c)
+{
     for (int i = 0; i < c->n_teams; i++) {
         qcnn_walk_end(c->teams[i].wanted);
         if (c->teams[i].given)
             qcnn_walk_end(c->teams[i].given);
     }
+}
+
+qcnn_status qcnn_calibration_gather(qcnn_calibration *c, size_t node, const qcnn_progress *progress, qcnn_statistics *statistics,
+                                    qcnn_error *error)
+{
+    QCNN_TRY(begin(c, node, error));
+    gathering g = new_gathering(c, node, progress);
+    QCNN_TRY(qcnn_statistics_begin(c->original, node, POSITIONS, g.n_all - c->teams[0].n[1], c->teams[0].n[1],
+                                   qcnn_rng_split(c->options->seed, node), c->options->parallel, &g.builder, error));
+    const qcnn_status status = gather_teams(c, &g, error);
+    if (status == QCNN_OK)
+        qcnn_statistics_end(g.builder, statistics);
+    qcnn_statistics_free_builder(g.builder);
+    end(c);
+    return status;
+}
+
+qcnn_status qcnn_calibration_skip(qcnn_calibration *c, size_t node, const qcnn_progress *progress, qcnn_error *error)
+{
+    QCNN_TRY(begin(c, node, error));
+    gathering g = new_gathering(c, node, progress);
+    const qcnn_status status = gather_teams(c, &g, error);
+    end(c);
     return status;
 }

@@ -31,4 +31,7 @@ qcnn_status qcnn_calibration_diverge(qcnn_calibration *calibration, const qcnn_m
 qcnn_status qcnn_calibration_gather(qcnn_calibration *calibration, size_t node, const qcnn_progress *progress, qcnn_statistics *statistics,
                                     qcnn_error *error);
 
+// Walks past node `node` as gathering does, without statistics.
+qcnn_status qcnn_calibration_skip(qcnn_calibration *calibration, size_t node, const qcnn_progress *progress, qcnn_error *error);
+
 #endif

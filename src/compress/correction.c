@@ -9,7 +9,9 @@
 #include "base/rng.h"
 #include "compress/blas.h"
 #include "compress/calibration.h"
+#include "compress/checkpoint.h"
 #include "compress/fit.h"
+#include "compress/install.h"
 #include "compress/quantize.h"
 #include "compress/round.h"
 #include "compress/sensitivity.h"
@@ -53,33 +55,6 @@ static qcnn_status gather(correction *c, size_t n, qcnn_statistics *statistics, 
 
 // ---- a layer --------------------------------------------------------------------------------------------------------
 
-// Puts `bias` (n floats, taken over) in the place of the node's bias, or gives it one.
-static qcnn_status set_bias(qcnn_model *model, size_t index, float *bias, int64_t n, qcnn_error *error)
-{
-    qcnn_node *node = &model->nodes[index];
-    qcnn_tensor *old = qcnn_node_bias(model, node), tensor = { .shape = { 1, { n } }, .data = bias, .owned_data = bias, .error = -1 };
-    if (old && qcnn_tensor_readers(model, old) == 1) {
-        qcnn_tensor_release(old);
-        *old = tensor;
-        return QCNN_OK;
-    }
-    int *inputs = qcnn_allocate(3, sizeof *inputs), tensor_index, value;
-    if (!inputs) {
-        qcnn_release(bias);
-        return qcnn_fail_memory(error, 3 * sizeof *inputs);
-    }
-    memcpy(inputs, node->inputs, 2 * sizeof *inputs);
-    qcnn_release(node->inputs);
-    node->inputs = inputs;
-    node->inputs[2] = -1;
-    node->n_inputs = 3;
-    const qcnn_shape shape = tensor.shape;
-    QCNN_TRY(qcnn_model_add_tensor(model, &tensor, &tensor_index, error));
-    QCNN_TRY(qcnn_model_add_value(model, NULL, &shape, tensor_index, &value, error));
-    node->inputs[2] = value;
-    return QCNN_OK;
-}
-
 // Weights of a codebook as matrices of statistics' layout, into w[g].
 static qcnn_status decode(const qcnn_codebook *book, const qcnn_statistics *s, float **w, qcnn_error *error)
 {
@@ -100,11 +75,8 @@ static qcnn_status decode(const qcnn_codebook *book, const qcnn_statistics *s, f
 // Installs codebook, error and bias. s->cross (no longer needed) receives the weights.
 static qcnn_status install(correction *c, size_t n, qcnn_statistics *s, qcnn_tensor *tensor, qcnn_error *error)
 {
+    qcnn_install_codebook(c->compressed, n, tensor);
     qcnn_tensor *weights = qcnn_node_weights(c->compressed, &c->compressed->nodes[n]);
-    tensor->shape = weights->shape;
-    qcnn_tensor_release(weights);
-    *weights = *tensor;
-    *tensor = (qcnn_tensor){ 0 };
     QCNN_TRY(decode(&weights->codebook, s, s->cross, error));
     double relative;
     QCNN_TRY(qcnn_response_error(s, s->cross, c->options->parallel, &relative, error));
@@ -123,7 +95,7 @@ static qcnn_status install(correction *c, size_t n, qcnn_statistics *s, qcnn_ten
                        s->input_mean[(size_t)g * rows + i] * (double)s->cross[g][i * n_outputs + o];
             bias[(size_t)g * n_outputs + o] = (float)sum;
         }
-    return set_bias(c->compressed, n, bias, (int64_t)n_all, error);
+    return qcnn_install_bias(c->compressed, n, bias, error);
 }
 
 // What a bit of this layer is worth in its response error; 0 where nothing is known of it.
@@ -195,19 +167,54 @@ static qcnn_status round_layer(correction *c, size_t n, qcnn_error *error)
     return qcnn_data_round(qcnn_node_weights(c->compressed, &c->compressed->nodes[n]), setting->codeword_type, largest, error);
 }
 
+// Layers whose results are there, from a checkpoint, are walked past as if they had been corrected: the walks must pass through
+// the same stops as in a run that was never interrupted. Only once there is something to be corrected behind them.
+static qcnn_status catch_up(correction *c, const bool *done, size_t *from, size_t to, qcnn_error *error)
+{
+    for (; *from < to; (*from)++)
+        if (done[*from]) {
+            QCNN_TRY(qcnn_calibration_skip(c->calibration, *from, c->options->progress, error));
+            if (c->options->correction == QCNN_CORRECTION_NETWORK)
+                QCNN_TRY(qcnn_calibration_diverge(c->calibration, c->compressed, error));
+        }
+    return QCNN_OK;
+}
+
+static qcnn_status correct_layers(correction *c, uint64_t key, bool *done, qcnn_error *error)
+{
+    size_t next = 0;
+    for (size_t n = 0; n < c->original->n_nodes; n++) {
+        const qcnn_layer_setting *setting = &c->settings[n];
+        if (done[n] || (setting->subspace == 0 && setting->codeword_type == QCNN_FLOAT32))
+            continue;
+        QCNN_TRY(catch_up(c, done, &next, n, error));
+        next = n + 1;
+        QCNN_TRY(setting->subspace > 0 ? correct_layer(c, n, error) : round_layer(c, n, error));
+        if (c->options->correction == QCNN_CORRECTION_NETWORK)
+            QCNN_TRY(qcnn_calibration_diverge(c->calibration, c->compressed, error));
+        done[n] = setting->subspace > 0; // rounding is quick: it is done again
+        if (c->options->checkpoint && done[n])
+            QCNN_TRY(qcnn_checkpoint_save(c->compressed, c->options, key, done, error));
+    }
+    return QCNN_OK;
+}
+
 qcnn_status qcnn_correct(const qcnn_model *original, const qcnn_layer_setting *settings, const qcnn_compress_options *options,
                          qcnn_model *compressed, qcnn_error *error)
 {
     qcnn_blas_start();
     correction c = { .original = original, .compressed = compressed, .settings = settings, .options = options };
-    QCNN_TRY(qcnn_calibration_open(original, options, &c.calibration, error));
-    qcnn_status status = QCNN_OK;
-    for (size_t n = 0; status == QCNN_OK && n < original->n_nodes; n++)
-        if (settings[n].subspace > 0 || settings[n].codeword_type != QCNN_FLOAT32) {
-            status = settings[n].subspace > 0 ? correct_layer(&c, n, error) : round_layer(&c, n, error);
-            if (status == QCNN_OK && options->correction == QCNN_CORRECTION_NETWORK)
-                status = qcnn_calibration_diverge(c.calibration, compressed, error);
-        }
+    uint64_t key = 0;
+    bool *done = qcnn_allocate_zeroed(original->n_nodes, sizeof *done);
+    qcnn_status status = done ? qcnn_calibration_open(original, options, &c.calibration, error) : qcnn_fail_memory(error, original->n_nodes);
+    if (status == QCNN_OK && options->checkpoint) {
+        status = qcnn_checkpoint_key(original, settings, options, &key, error);
+        if (status == QCNN_OK)
+            status = qcnn_checkpoint_load(original, settings, options, key, compressed, done, error);
+    }
+    if (status == QCNN_OK)
+        status = correct_layers(&c, key, done, error);
     qcnn_calibration_close(c.calibration);
+    qcnn_release(done);
     return status;
 }
