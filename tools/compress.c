@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "layers.h"
@@ -11,12 +12,15 @@
 #include "report.h"
 #include "table.h"
 
+enum { CHECKPOINT_NAME_BYTES = 4096 };
+
 typedef struct compress_request {
     const char *model_path, *output, *calibration, *report;
     cli_model_options model;
     const char *preset, *settings;
     qcnn_correction correction;
     double refine_minutes; // 0: none
+    double rate_price;
     uint64_t seed;
     int threads;
     bool json;
@@ -31,9 +35,35 @@ typedef struct compress_effort {
 
 // ---- the work -------------------------------------------------------------------------------------------------------
 
+// The file beside the output in which a correction keeps what it has finished; "" where there is none to be had.
+static const char *checkpoint_name(const compress_request *request, char name[CHECKPOINT_NAME_BYTES])
+{
+    const bool wanted = request->correction != QCNN_CORRECTION_NONE && strncmp(request->output, "/dev/", 5) != 0;
+    const int n = wanted ? snprintf(name, CHECKPOINT_NAME_BYTES, "%s.checkpoint", request->output) : 0;
+    if (n <= 0 || n >= CHECKPOINT_NAME_BYTES)
+        name[0] = 0;
+    return name;
+}
+
+static void note(void *context, const char *message)
+{
+    (void)context;
+    cli_note("%s", message);
+}
+
+static int stopped_by_signal(const compress_request *request, const char *checkpoint, int status)
+{
+    if (checkpoint[0] && access(checkpoint, F_OK) == 0)
+        cli_fail("%s: stopped by a signal; the same command goes on from %s", request->output, checkpoint);
+    else
+        cli_fail("%s: stopped by a signal; nothing was written", request->output);
+    return status;
+}
+
 static int compress_model(const compress_request *request, const qcnn_model *original, const qcnn_pool *pool, cli_progress *progress,
                           qcnn_model **compressed)
 {
+    char checkpoint[CHECKPOINT_NAME_BYTES];
     qcnn_compress_options options = qcnn_compress_options_default();
     options.preset = request->preset;
     options.settings = request->settings;
@@ -42,6 +72,9 @@ static int compress_model(const compress_request *request, const qcnn_model *ori
     options.progress = &progress->hook;
     options.correction = request->correction;
     options.refine_minutes = request->refine_minutes;
+    options.rate_price = request->rate_price;
+    options.checkpoint = *checkpoint_name(request, checkpoint) ? checkpoint : NULL;
+    options.note = note;
     qcnn_error error;
     qcnn_dataset *calibration = NULL;
     if (request->calibration && qcnn_dataset_open(request->calibration, &calibration, &error))
@@ -51,10 +84,8 @@ static int compress_model(const compress_request *request, const qcnn_model *ori
     qcnn_dataset_free(calibration);
     cli_progress_end(progress);
     const int stopped = cli_progress_stopped();
-    if (stopped) { // also when the signal came too late for the hook: nothing has been written yet
-        cli_fail("%s: stopped by a signal; nothing was written", request->output);
-        return stopped;
-    }
+    if (stopped) // also when the signal came too late for the hook: nothing has been written yet
+        return stopped_by_signal(request, checkpoint, stopped);
     return failed ? cli_fail_at(request->model_path, &error) : CLI_DONE;
 }
 
@@ -116,6 +147,9 @@ static int compress_and_save(const compress_request *request, const qcnn_model *
     qcnn_model_free(compressed);
     if (failed)
         return cli_fail_at(request->output, &error);
+    char checkpoint[CHECKPOINT_NAME_BYTES];
+    if (*checkpoint_name(request, checkpoint))
+        qcnn_checkpoint_remove(checkpoint);
     const compress_effort effort = { 1e-3 * (cli_clock_ms() - start_ms), cli_peak_rss_bytes(), cli_pool_threads(pool) };
 
     qcnn_model *written = read_back(request);
@@ -195,6 +229,11 @@ static int run_compress(const cli_command *command, int argc, char **argv)
           .text = &correction,
           .choices = corrections,
           .help = "none; layer: each layer alone; network: front to back (default: network if --calib is given)" },
+        { .name = "--rate-price",
+          .value = "NATS",
+          .real = &request.rate_price,
+          .maximum = 1,
+          .help = "choose assignments for error and entropy-coded size: divergence that a bit is worth, about 1e-10" },
         { .name = "--ratio",
           .value = "R",
           .real = &ratio,
@@ -244,7 +283,8 @@ const cli_command cli_compress = {
     .details =
         "The q-cnn preset: convolutions C'=8 K=128 (the first one, of 3 channels, C'=3), fully-connected layers C'=4 K=32, the last of\n"
         "them C'=1 K=16. --preprocess and --classes are stored in the file. The file appears complete or not at all; SIGINT and\n"
-        "SIGTERM stop the work with exit status 130 and 143 and leave nothing behind.\n",
+        "SIGTERM stop the work with exit status 130 and 143 and leave nothing behind but, with error correction, OUT.qcnn.checkpoint: the\n"
+        "same command goes on from it. It disappears with success.\n",
     .examples = "  qcnn compress net.onnx -o net.qcnn --preprocess preprocess.json --classes classes.txt --report net.html\n"
                 "  qcnn compress net.prototxt,net.caffemodel -o net.qcnn --set 'conv2=4/128,conv3=4/128,fc8=dense'\n",
     .min_operands = 1,

@@ -182,8 +182,8 @@ static qcnn_status read_file(const char *path, unsigned char **data, size_t *n_b
     const int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0)
         return errno == ENOENT ? QCNN_OK : qcnn_fail(error, QCNN_ERROR_IO, "%s: %s", path, strerror(errno));
-    qcnn_status status = fstat(file, &info) == 0 && S_ISREG(info.st_mode) ? QCNN_OK
-                                                                         : qcnn_fail(error, QCNN_ERROR_IO, "%s: not a file", path);
+    qcnn_status status =
+        fstat(file, &info) == 0 && S_ISREG(info.st_mode) ? QCNN_OK : qcnn_fail(error, QCNN_ERROR_IO, "%s: not a file", path);
     *n_bytes = status == QCNN_OK ? (size_t)info.st_size : 0;
     if (status == QCNN_OK && !(*data = qcnn_allocate(*n_bytes, 1)))
         status = qcnn_fail_memory(error, *n_bytes);

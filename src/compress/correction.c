@@ -206,7 +206,8 @@ qcnn_status qcnn_correct(const qcnn_model *original, const qcnn_layer_setting *s
     correction c = { .original = original, .compressed = compressed, .settings = settings, .options = options };
     uint64_t key = 0;
     bool *done = qcnn_allocate_zeroed(original->n_nodes, sizeof *done);
-    qcnn_status status = done ? qcnn_calibration_open(original, options, &c.calibration, error) : qcnn_fail_memory(error, original->n_nodes);
+    qcnn_status status =
+        done ? qcnn_calibration_open(original, options, &c.calibration, error) : qcnn_fail_memory(error, original->n_nodes);
     if (status == QCNN_OK && options->checkpoint) {
         status = qcnn_checkpoint_key(original, settings, options, &key, error);
         if (status == QCNN_OK)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 // cmocka.h needs some of the above
 #include <cmocka.h>
 
@@ -238,6 +239,101 @@ static void test_cancel(void **state)
     qcnn_model_free(original);
 }
 
+// ---- checkpoints ----------------------------------------------------------------------------------------------------
+
+static void note(void *context, const char *message)
+{
+    assert_non_null(strstr(message, "ignored"));
+    ++*(int *)context;
+}
+
+// The file of a compression that keeps a checkpoint at `path` and is stopped at its n_left-th report (never when negative); NULL if
+// it was stopped.
+static void *run_with_checkpoint(const qcnn_model *original, const qcnn_dataset *dataset, const char *path, int n_left, size_t *n_bytes,
+                                 int *n_notes)
+{
+    const qcnn_progress progress = { stop_at, &n_left };
+    qcnn_compress_options options = qcnn_compress_options_default();
+    options.settings = settings;
+    options.correction = QCNN_CORRECTION_NETWORK;
+    options.calibration = dataset;
+    options.checkpoint = path;
+    options.note = note;
+    options.note_context = n_notes;
+    options.progress = &progress;
+    qcnn_model *compressed;
+    qcnn_error error = { 0 };
+    const qcnn_status status = qcnn_compress(original, &options, &compressed, &error);
+    if (status == QCNN_ERROR_CANCELLED)
+        return NULL;
+    if (status != QCNN_OK)
+        fail_msg("%s", error.message);
+    void *file;
+    assert_int_equal(qcnn_save_memory(compressed, &file, n_bytes, NULL), QCNN_OK);
+    qcnn_model_free(compressed);
+    return file;
+}
+
+static void damage(const char *path, long at)
+{
+    FILE *file = fopen(path, "r+b");
+    if (!file)
+        return;
+    fseek(file, at, SEEK_SET);
+    const int byte = fgetc(file);
+    fseek(file, at, SEEK_SET);
+    fputc(byte ^ 1, file);
+    fclose(file);
+}
+
+static void test_a_stopped_run_goes_on(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/qcnn_checkpoint_XXXXXX", previous[64];
+    const int handle = mkstemp(path);
+    assert_true(handle >= 0);
+    close(handle);
+    unlink(path);
+    snprintf(previous, sizeof previous, "%s.previous", path);
+    qcnn_model *original = new_model();
+    qcnn_dataset *dataset = new_dataset(1);
+    int n_notes = 0;
+    size_t n_whole, n_bytes;
+    void *whole = run_with_checkpoint(original, dataset, path, -1, &n_whole, &n_notes);
+    assert_int_equal(access(path, F_OK), 0);
+    qcnn_checkpoint_remove(path);
+    assert_int_not_equal(access(path, F_OK), 0);
+    assert_int_not_equal(access(previous, F_OK), 0);
+    // Stopped ever later, and each time gone on with; damaged in between: the newer file, then both.
+    for (int n = 10, round = 0; round < 4; n *= 2, round++) {
+        void *file = run_with_checkpoint(original, dataset, path, n, &n_bytes, &n_notes);
+        if (round >= 2)
+            damage(path, round * 40);
+        if (round >= 3)
+            damage(previous, 100);
+        if (!file)
+            file = run_with_checkpoint(original, dataset, path, -1, &n_bytes, &n_notes);
+        assert_int_equal(n_bytes, n_whole);
+        assert_memory_equal(file, whole, n_whole);
+        qcnn_bytes_free(file);
+        qcnn_checkpoint_remove(path);
+    }
+    assert_in_range(n_notes, 1, 3);
+    // One of other images is not used.
+    qcnn_bytes_free(run_with_checkpoint(original, dataset, path, -1, &n_bytes, &n_notes));
+    n_notes = 0;
+    qcnn_dataset *other = new_dataset(2);
+    void *file = run_with_checkpoint(original, other, path, -1, &n_bytes, &n_notes);
+    assert_int_equal(n_notes, 2); // the last and the one before it
+    assert_true(n_bytes != n_whole || memcmp(file, whole, n_whole) != 0);
+    qcnn_checkpoint_remove(path);
+    qcnn_bytes_free(file);
+    qcnn_bytes_free(whole);
+    qcnn_dataset_free(other);
+    qcnn_dataset_free(dataset);
+    qcnn_model_free(original);
+}
+
 static void test_no_images(void **state)
 {
     (void)state;
@@ -253,9 +349,8 @@ static void test_no_images(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_correction_helps),
-        cmocka_unit_test(test_threads_change_nothing),
-        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_correction_helps), cmocka_unit_test(test_threads_change_nothing),
+        cmocka_unit_test(test_cancel),           cmocka_unit_test(test_a_stopped_run_goes_on),
         cmocka_unit_test(test_no_images),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
