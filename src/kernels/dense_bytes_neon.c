@@ -55,6 +55,18 @@ void qcnn_quantize_quads_neon(size_t n, const float *x, size_t channel_stride, i
     qcnn_quantize_quads_c(n - j, x + j, channel_stride, n_channels, scale, zero, limit, quads + 4 * j);
 }
 
+void qcnn_quantize_bytes_neon(size_t n, const float *x, float scale, int zero, int limit, uint8_t *bytes)
+{
+    const float low = (float)-zero, high = (float)(limit - zero);
+    const int16x8_t zeros = vdupq_n_s16((int16_t)zero);
+    size_t j = 0;
+    for (; j + 8 <= n; j += 8) {
+        const int16x8_t words = vmovn_high_s32(vmovn_s32(round_held(x + j, scale, low, high)), round_held(x + j + 4, scale, low, high));
+        vst1_u8(bytes + j, vmovn_u16(vreinterpretq_u16_s16(vaddq_s16(words, zeros))));
+    }
+    qcnn_quantize_bytes_c(n - j, x + j, scale, zero, limit, bytes + j);
+}
+
 void qcnn_quantize_words_neon(size_t n, const float *x, float scale, int limit, int16_t *words)
 {
     size_t j = 0;

@@ -53,6 +53,20 @@ void qcnn_quantize_quads_wasm(size_t n, const float *x, size_t channel_stride, i
     qcnn_quantize_quads_c(n - j, x + j, channel_stride, n_channels, scale, zero, limit, quads + 4 * j);
 }
 
+void qcnn_quantize_bytes_wasm(size_t n, const float *x, float scale, int zero, int limit, uint8_t *bytes)
+{
+    const float low = (float)-zero, high = (float)(limit - zero);
+    const v128_t zeros = wasm_i16x8_splat((int16_t)zero);
+    size_t j = 0;
+    for (; j + 8 <= n; j += 8) {
+        const v128_t words =
+            wasm_i16x8_narrow_i32x4(round_held_wasm(x + j, scale, low, high), round_held_wasm(x + j + 4, scale, low, high));
+        const v128_t raised = wasm_i16x8_add(words, zeros);
+        wasm_v128_store64_lane(bytes + j, wasm_u8x16_narrow_i16x8(raised, raised), 0);
+    }
+    qcnn_quantize_bytes_c(n - j, x + j, scale, zero, limit, bytes + j);
+}
+
 void qcnn_quantize_words_wasm(size_t n, const float *x, float scale, int limit, int16_t *words)
 {
     size_t j = 0;

@@ -229,6 +229,36 @@ void qcnn_maximum_neon(float *y, const float *x, size_t n, size_t stride)
     qcnn_maximum_c(y + j, x + j * stride, n - j, stride);
 }
 
+// The larger ones; where `v` is NaN, `most`.
+static inline float32x4_t larger(float32x4_t v, float32x4_t most)
+{
+    return vbslq_f32(vcgtq_f32(v, most), v, most);
+}
+
+void qcnn_max_rows_neon(float *y, const float *x, size_t row_stride, size_t n_rows, size_t n)
+{
+    size_t j = 0;
+    for (; j + 4 <= n; j += 4) {
+        float32x4_t most = vdupq_n_f32(-__builtin_inff());
+        for (size_t r = 0; r < n_rows; r++)
+            most = larger(vld1q_f32(x + r * row_stride + j), most);
+        vst1q_f32(y + j, most);
+    }
+    qcnn_max_rows_c(y + j, x + j, row_stride, n_rows, n - j);
+}
+
+void qcnn_max_columns_neon(float *y, const float *x, size_t n, size_t n_taps, size_t stride)
+{
+    size_t j = 0;
+    for (; stride <= 2 && j + 4 <= n; j += 4) {
+        float32x4_t most = vdupq_n_f32(-__builtin_inff());
+        for (size_t t = 0; t < n_taps; t++)
+            most = larger(load_strided(x + j * stride + t, stride), most);
+        vst1q_f32(y + j, most);
+    }
+    qcnn_max_columns_c(y + j, x + j * stride, n - j, n_taps, stride);
+}
+
 void qcnn_accumulate_neon(float *y, const float *x, size_t n, size_t stride)
 {
     size_t j = 0;

@@ -113,6 +113,30 @@ void qcnn_accumulate_wasm(float *y, const float *x, size_t n, size_t stride)
     qcnn_accumulate_c(y + j, x + j * stride, n - j, stride);
 }
 
+void qcnn_max_rows_wasm(float *y, const float *x, size_t row_stride, size_t n_rows, size_t n)
+{
+    size_t j = 0;
+    for (; j + 4 <= n; j += 4) {
+        v128_t most = wasm_f32x4_const_splat(-__builtin_inff());
+        for (size_t r = 0; r < n_rows; r++) // most < x ? x : most
+            most = wasm_f32x4_pmax(most, wasm_v128_load(x + r * row_stride + j));
+        wasm_v128_store(y + j, most);
+    }
+    qcnn_max_rows_c(y + j, x + j, row_stride, n_rows, n - j);
+}
+
+void qcnn_max_columns_wasm(float *y, const float *x, size_t n, size_t n_taps, size_t stride)
+{
+    size_t j = 0;
+    for (; stride <= 2 && j + 4 <= n; j += 4) {
+        v128_t most = wasm_f32x4_const_splat(-__builtin_inff());
+        for (size_t t = 0; t < n_taps; t++)
+            most = wasm_f32x4_pmax(most, load_row_wasm(x + j * stride + t, stride));
+        wasm_v128_store(y + j, most);
+    }
+    qcnn_max_columns_c(y + j, x + j * stride, n - j, n_taps, stride);
+}
+
 // ---- normalization --------------------------------------------------------------------------------------------------
 
 void qcnn_lrn_wasm(float *y, const float *x, const float *rows, size_t row_stride, size_t n_rows, size_t n, float scale, float beta,

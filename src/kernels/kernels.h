@@ -207,6 +207,7 @@ QCNN_KERNEL(max_columns) qcnn_max_columns_c, qcnn_max_columns_avx2, qcnn_max_col
 QCNN_KERNEL(lrn) qcnn_lrn_avx512;
 QCNN_KERNEL(range) qcnn_range_avx2;
 QCNN_KERNEL(quantize_quads) qcnn_quantize_quads_avx2;
+QCNN_KERNEL(quantize_bytes) qcnn_quantize_bytes_avx2;
 QCNN_KERNEL(quantize_words) qcnn_quantize_words_avx2;
 QCNN_KERNEL(table_peaks) qcnn_table_peaks_avx2;
 QCNN_KERNEL(table_bytes) qcnn_table_bytes_avx2;
@@ -233,7 +234,10 @@ void qcnn_lut_sum_columns_neon(size_t n_outputs, size_t n_taps, const uint8_t *a
 void qcnn_lut_sum_neon(size_t n_outputs, size_t n_subspaces, const uint8_t *assignments, size_t stride, const float *tables,
                        size_t n_codewords, float *sums);
 QCNN_KERNEL(range) qcnn_range_neon;
+QCNN_KERNEL(max_rows) qcnn_max_rows_neon;
+QCNN_KERNEL(max_columns) qcnn_max_columns_neon;
 QCNN_KERNEL(quantize_quads) qcnn_quantize_quads_neon;
+QCNN_KERNEL(quantize_bytes) qcnn_quantize_bytes_neon;
 QCNN_KERNEL(quantize_words) qcnn_quantize_words_neon;
 QCNN_KERNEL(table_peaks) qcnn_table_peaks_neon;
 QCNN_KERNEL(table_bytes) qcnn_table_bytes_neon;
@@ -254,7 +258,10 @@ QCNN_KERNEL(maximum) qcnn_maximum_wasm;
 QCNN_KERNEL(accumulate) qcnn_accumulate_wasm;
 QCNN_KERNEL(lrn) qcnn_lrn_wasm;
 QCNN_KERNEL(range) qcnn_range_wasm;
+QCNN_KERNEL(max_rows) qcnn_max_rows_wasm;
+QCNN_KERNEL(max_columns) qcnn_max_columns_wasm;
 QCNN_KERNEL(quantize_quads) qcnn_quantize_quads_wasm;
+QCNN_KERNEL(quantize_bytes) qcnn_quantize_bytes_wasm;
 QCNN_KERNEL(quantize_words) qcnn_quantize_words_wasm;
 QCNN_KERNEL(table_peaks) qcnn_table_peaks_wasm;
 QCNN_KERNEL(table_bytes) qcnn_table_bytes_wasm;

@@ -47,6 +47,20 @@ void qcnn_quantize_quads_avx2(size_t n, const float *x, size_t channel_stride, i
     qcnn_quantize_quads_c(n - j, x + j, channel_stride, n_channels, scale, zero, limit, quads + 4 * j);
 }
 
+void qcnn_quantize_bytes_avx2(size_t n, const float *x, float scale, int zero, int limit, uint8_t *bytes)
+{
+    const __m256 factor = _mm256_set1_ps(scale), low = _mm256_set1_ps((float)-zero), high = _mm256_set1_ps((float)(limit - zero));
+    const __m256i zeros = _mm256_set1_epi16((int16_t)zero), order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    size_t j = 0;
+    for (; j + 32 <= n; j += 32) { // packing works within halves: dwords come out as 0 2 4 6 | 1 3 5 7
+        const __m256i a = _mm256_packs_epi32(rounded_256(x + j, factor, low, high), rounded_256(x + j + 8, factor, low, high));
+        const __m256i b = _mm256_packs_epi32(rounded_256(x + j + 16, factor, low, high), rounded_256(x + j + 24, factor, low, high));
+        const __m256i packed = _mm256_packus_epi16(_mm256_add_epi16(a, zeros), _mm256_add_epi16(b, zeros));
+        _mm256_storeu_si256((__m256i *)(void *)(bytes + j), _mm256_permutevar8x32_epi32(packed, order));
+    }
+    qcnn_quantize_bytes_c(n - j, x + j, scale, zero, limit, bytes + j);
+}
+
 void qcnn_quantize_words_avx2(size_t n, const float *x, float scale, int limit, int16_t *words)
 {
     const __m256 factor = _mm256_set1_ps(scale), high = _mm256_set1_ps((float)limit), low = _mm256_set1_ps((float)-limit);
