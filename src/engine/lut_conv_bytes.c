@@ -5,6 +5,8 @@
 //
 // A ring holds the tables of the input rows under the kernel, [row][subspace][column][entry]. Taps in the padding are left out.
 
+#include <string.h>
+
 #include "engine/table_scale.h"
 
 // Steps of one call: their codes stay in the first-level cache over the positions of a row.
@@ -33,7 +35,9 @@ typedef struct byte_conv_scratch {
     int64_t *slot_rows;
     qcnn_lut_step *steps;
     int32_t *sums;
-    float *starts; // [n_outputs]
+    float *starts;      // [n_outputs]
+    int32_t *norms;     // of the pixels, one subspace
+    size_t *row_tables; // where the tables of each kernel row are in the ring
 } byte_conv_scratch;
 
 static byte_conv byte_conv_measure(const qcnn_step *step)
@@ -70,6 +74,10 @@ static size_t byte_conv_place(const byte_conv *conv, unsigned char *base, byte_c
     used += qcnn_whole_lines((size_t)conv->out_width * n_outputs * sizeof(int32_t));
     scratch->starts = (float *)(void *)(base + used);
     used += qcnn_whole_lines(n_outputs * sizeof(float));
+    scratch->norms = (int32_t *)(void *)(base + used);
+    used += qcnn_whole_lines((size_t)(conv->height * conv->width) * sizeof(int32_t));
+    scratch->row_tables = (size_t *)(void *)(base + used);
+    used += qcnn_whole_lines((size_t)conv->kernel_h * sizeof(size_t));
     return used;
 }
 
@@ -125,20 +133,34 @@ static const int8_t *group_codewords(const byte_conv *conv, int64_t group, const
     return codebook->codewords + n * conv->n_quads * 4;
 }
 
+// The largest accumulators. Only the largest of all subspaces counts in the end, in units of the codewords' scales: pixels whose
+// norm, times that of the longest codeword, stays below what another one has reached are passed over. Few are left.
 static void find_peaks(void *argument, int64_t begin, int64_t end, int worker)
 {
-    (void)worker;
     const byte_conv *conv = argument;
-    const int64_t n_subspaces = conv->book->n_subspaces;
-    const size_t plane = (size_t)(conv->height * conv->width);
+    const qcnn_kernels *kernels = conv->step->kernels;
+    const qcnn_byte_codebook *codebook = conv->step->node->byte_codebook;
+    const int64_t n_subspaces = conv->book->n_subspaces, plane = conv->height * conv->width;
+    byte_conv_scratch scratch;
+    byte_conv_place(conv, conv->step->worker + (size_t)worker * conv->step->worker_bytes, &scratch);
+    float reached = 0; // largest accumulator so far times the scale of its codewords
     for (int64_t i = begin; i < end; i++) {
         const int32_t *sums;
         const int8_t *codewords = group_codewords(conv, i / n_subspaces, &sums);
-        const size_t m = (size_t)(i % n_subspaces);
-        conv->peaks[i] = 0;
-        conv->step->kernels->table_peaks(plane, 1, NULL, (int)conv->n_quads, conv->quads + (size_t)i * conv->n_quads * plane * 4, plane * 4,
-                                         codewords + m * conv->n_quads * conv->table_width * 4, sums + m * conv->table_width,
-                                         conv->bytes.zero, conv->table_width, conv->peaks + i);
+        const size_t m = (size_t)(i % n_subspaces), b = (conv->book->n_sets > 1 ? (size_t)i : m);
+        const uint8_t *x = conv->quads + (size_t)(i * (int64_t)conv->n_quads * plane) * 4;
+        kernels->quad_norms((size_t)plane, (int)conv->n_quads, x, (size_t)plane * 4, conv->bytes.zero, scratch.norms);
+        const float scale = codebook->scales[b], norm = codebook->norms[b] * scale * scale * 1.0001F; // above rounding
+        int32_t *peak = &conv->peaks[i];
+        *peak = 0;
+        for (int64_t p = 0; p < plane; p++) {
+            if ((float)scratch.norms[p] * norm <= reached * reached)
+                continue;
+            kernels->table_peaks(1, 1, NULL, (int)conv->n_quads, x + 4 * p, (size_t)plane * 4,
+                                 codewords + m * conv->n_quads * conv->table_width * 4, sums + m * conv->table_width, conv->bytes.zero,
+                                 conv->table_width, peak);
+            reached = (float)*peak * scale > reached ? (float)*peak * scale : reached;
+        }
     }
 }
 
@@ -156,20 +178,19 @@ static void taps_inside(int64_t start, int dilation, int kernel, int64_t size, i
 }
 
 // Adds the steps of subspaces m..m_end-1, kernel rows and columns as given, to positions x..x+n_positions-1 of the row.
-static void add_steps(const byte_conv *conv, const byte_conv_scratch *scratch, const uint8_t *codes, int64_t top, const int rows[2],
+static void add_steps(const byte_conv *conv, const byte_conv_scratch *scratch, const uint8_t *codes, const int rows[2],
                       const int columns[2], int m, int m_end, int64_t x, int64_t n_positions)
 {
     const size_t width = conv->table_width, n_outputs = (size_t)conv->book->n_outputs;
     const int64_t left = x * conv->stride_w - conv->pad_left + (int64_t)columns[0] * conv->dilation_w; // input column of the first tap
+    const uint32_t table_step = (uint32_t)((size_t)conv->dilation_w * width);
     size_t n = 0;
     for (; m < m_end; m++)
         for (int ky = rows[0]; ky < rows[1]; ky++) {
-            const size_t slot = (size_t)(top + (int64_t)ky * conv->dilation_h) % conv->ring_rows;
-            const size_t table = slot * conv->row_bytes + (size_t)m * (size_t)conv->width * width;
-            for (int kx = columns[0]; kx < columns[1]; kx++) {
-                scratch->steps[n].table = (uint32_t)(table + (size_t)(kx - columns[0]) * (size_t)conv->dilation_w * width);
-                scratch->steps[n++].code =
-                    (uint32_t)(((size_t)(m * conv->kernel_h + ky) * (size_t)conv->kernel_w + (size_t)kx) * n_outputs);
+            uint32_t table = (uint32_t)(scratch->row_tables[ky] + (size_t)m * (size_t)conv->width * width);
+            uint32_t code = (uint32_t)(((size_t)(m * conv->kernel_h + ky) * (size_t)conv->kernel_w + (size_t)columns[0]) * n_outputs);
+            for (int kx = columns[0]; kx < columns[1]; kx++, table += table_step, code += (uint32_t)n_outputs) {
+                scratch->steps[n++] = (qcnn_lut_step){ table, code };
                 const bool last = m == m_end - 1 && ky == rows[1] - 1 && kx == columns[1] - 1;
                 if (!last && n < QCNN_LUT_MAX_STEPS)
                     continue;
@@ -181,6 +202,15 @@ static void add_steps(const byte_conv *conv, const byte_conv_scratch *scratch, c
         }
 }
 
+static void fill(int32_t *numbers, size_t n, int32_t value)
+{
+    size_t done = n < 64 ? n : 64;
+    for (size_t i = 0; i < done; i++)
+        numbers[i] = value;
+    for (; done < n; done *= 2) // by moves of whole vectors
+        memcpy(numbers + done, numbers, (done < n - done ? done : n - done) * sizeof *numbers);
+}
+
 // Sums of one output row, less those of the zeros that entries are offset by.
 static void sum_byte_row(const byte_conv *conv, const byte_conv_scratch *scratch, const uint8_t *codes, int64_t out_row)
 {
@@ -189,6 +219,8 @@ static void sum_byte_row(const byte_conv *conv, const byte_conv_scratch *scratch
     const int64_t top = out_row * conv->stride_h - conv->pad_top;
     int rows[2];
     taps_inside(top, conv->dilation_h, conv->kernel_h, conv->height, &rows[0], &rows[1]);
+    for (int ky = rows[0]; ky < rows[1]; ky++)
+        scratch->row_tables[ky] = (size_t)(top + (int64_t)ky * conv->dilation_h) % conv->ring_rows * conv->row_bytes;
     for (int64_t x = 0; x < conv->out_width;) {
         // Positions whose taps lie inside alike go together: those between the borders.
         int columns[2], next[2];
@@ -199,12 +231,11 @@ static void sum_byte_row(const byte_conv *conv, const byte_conv_scratch *scratch
             taps_inside(end * conv->stride_w - conv->pad_left, conv->dilation_w, conv->kernel_w, conv->width, &next[0], &next[1]);
         } while (end < conv->out_width && next[0] == columns[0] && next[1] == columns[1]);
         const int n_taps = (rows[1] - rows[0]) * (columns[1] - columns[0]);
-        for (size_t i = (size_t)x * n_outputs; i < (size_t)end * n_outputs; i++)
-            scratch->sums[i] = -128 * book->n_subspaces * n_taps;
+        fill(scratch->sums + (size_t)x * n_outputs, (size_t)(end - x) * n_outputs, -128 * book->n_subspaces * n_taps);
         if (n_taps > 0)
             for (int m = 0; m < book->n_subspaces; m += conv->subspaces_per_call) {
                 const int m_end = m + conv->subspaces_per_call < book->n_subspaces ? m + conv->subspaces_per_call : book->n_subspaces;
-                add_steps(conv, scratch, codes, top, rows, columns, m, m_end, x, end - x);
+                add_steps(conv, scratch, codes, rows, columns, m, m_end, x, end - x);
             }
         x = end;
     }

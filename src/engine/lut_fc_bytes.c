@@ -62,22 +62,21 @@ static void quantize_row(byte_fc *fc)
 {
     const qcnn_codebook *book = fc->book;
     const size_t subspace = (size_t)book->subspace, n_inputs = (size_t)book->n_inputs, padded = fc->n_quads * 4;
+    const size_t n_subspaces = (size_t)book->n_subspaces, n_bytes = n_subspaces * padded;
     const qcnn_byte_scale *bytes = &fc->bytes;
+    uint8_t *values = fc->quads + (n_bytes - n_inputs); // as the inputs lie, at the end; then spread from the front, which never overtakes
+    fc->step->kernels->quantize_bytes(n_inputs, fc->input, bytes->inverse, bytes->zero, bytes->limit, values);
+    const uint32_t zeros = (uint32_t)bytes->zero * 0x01010101U;
     fc->n_rows = 0;
-    if (subspace == padded) { // as the inputs lie
-        memset(fc->quads + n_inputs, bytes->zero, (size_t)book->n_subspaces * padded - n_inputs);
-        fc->step->kernels->quantize_bytes(n_inputs, fc->input, bytes->inverse, bytes->zero, bytes->limit, fc->quads);
-    }
-    for (size_t m = 0; m < (size_t)book->n_subspaces; m++) {
-        uint8_t *values = fc->quads + m * padded;
-        if (subspace != padded) {
-            const size_t left = n_inputs - m * subspace, n = left < subspace ? left : subspace;
-            memset(values, bytes->zero, padded);
-            fc->step->kernels->quantize_bytes(n, fc->input + m * subspace, bytes->inverse, bytes->zero, bytes->limit, values);
+    for (size_t m = 0; m < n_subspaces; m++) {
+        const size_t left = n_inputs - m * subspace, n = left < subspace ? left : subspace;
+        uint32_t other = 0;
+        for (size_t q = 0; q < padded; q += 4) {
+            uint32_t quad = zeros;
+            memcpy(&quad, values + m * subspace + q, q + 4 <= n ? 4 : q < n ? n - q : 0);
+            memcpy(fc->quads + m * padded + q, &quad, 4);
+            other |= quad ^ zeros;
         }
-        unsigned other = 0;
-        for (size_t i = 0; i < padded; i++)
-            other |= values[i] ^ (unsigned)bytes->zero;
         fc->rows[fc->n_rows] = (uint32_t)m;
         fc->n_rows += other != 0;
     }

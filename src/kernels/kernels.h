@@ -97,6 +97,9 @@ typedef struct qcnn_kernels {
                         const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width, int shift, const int16_t *factors,
                         uint8_t *tables);
 
+    // Squared norms of the inputs of one subspace: norms[p] = sum over q, i of (x[q x_stride + 4 p + i] - zero)^2, p < n_positions.
+    void (*quad_norms)(size_t n_positions, int n_quads, const uint8_t *x, size_t x_stride, int zero, int32_t *norms);
+
     // Sums of byte tables for positions side by side:
     //   sums[p][o] += sum over s < n_steps of tables[p * position_stride + steps[s].table + codes[steps[s].code + o]], o < n_outputs.
     // n_steps is at most QCNN_LUT_MAX_STEPS: 16 bits then hold a sum of entries. A code is below `width` (64, 128 or
@@ -191,6 +194,7 @@ void qcnn_lut_sum_avx2(size_t n_outputs, size_t n_subspaces, const uint8_t *assi
 
 QCNN_KERNEL(range) qcnn_range_c, qcnn_range_avx512;
 QCNN_KERNEL(quantize_quads) qcnn_quantize_quads_c, qcnn_quantize_quads_avx512;
+QCNN_KERNEL(quad_norms) qcnn_quad_norms_c, qcnn_quad_norms_avx512;
 QCNN_KERNEL(table_peaks) qcnn_table_peaks_c, qcnn_table_peaks_avx512vbmi;
 QCNN_KERNEL(table_bytes) qcnn_table_bytes_c, qcnn_table_bytes_avx512vbmi;
 QCNN_KERNEL(lut_conv_bytes) qcnn_lut_conv_bytes_c, qcnn_lut_conv_bytes_avx512vbmi;

@@ -13,6 +13,19 @@ static int32_t accumulate_entry(int n_quads, const uint8_t *x, size_t x_stride, 
     return sum;
 }
 
+void qcnn_quad_norms_c(size_t n_positions, int n_quads, const uint8_t *x, size_t x_stride, int zero, int32_t *norms)
+{
+    for (size_t p = 0; p < n_positions; p++) {
+        int32_t norm = 0;
+        for (int q = 0; q < n_quads; q++)
+            for (size_t i = 0; i < 4; i++) {
+                const int32_t v = x[(size_t)q * x_stride + 4 * p + i] - zero;
+                norm += v * v;
+            }
+        norms[p] = norm;
+    }
+}
+
 void qcnn_table_peaks_c(size_t n_positions, size_t n_subspaces, const uint32_t *rows, int n_quads, const uint8_t *x, size_t x_stride,
                         const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width, int32_t *peaks)
 {

@@ -63,6 +63,22 @@ void qcnn_quantize_words_avx512(size_t n, const float *x, float scale, int limit
     }
 }
 
+void qcnn_quad_norms_avx512(size_t n_positions, int n_quads, const uint8_t *x, size_t x_stride, int zero, int32_t *norms)
+{
+    const __m512i zeros = _mm512_set1_epi16((int16_t)zero), low = _mm512_set1_epi16(255);
+    for (size_t p = 0; p < n_positions; p += 16) {
+        const __mmask16 mask = lane_mask_512(n_positions - p);
+        __m512i norm = _mm512_setzero_si512();
+        for (int q = 0; q < n_quads; q++) {
+            const __m512i bytes = _mm512_maskz_loadu_epi32(mask, x + (size_t)q * x_stride + 4 * p);
+            const __m512i even = _mm512_sub_epi16(_mm512_and_si512(bytes, low), zeros);
+            const __m512i odd = _mm512_sub_epi16(_mm512_srli_epi16(bytes, 8), zeros);
+            norm = _mm512_add_epi32(norm, _mm512_add_epi32(_mm512_madd_epi16(even, even), _mm512_madd_epi16(odd, odd)));
+        }
+        _mm512_mask_storeu_epi32(norms + p, mask, norm);
+    }
+}
+
 static inline __m512 scaled_512(__m512i sums, __m512 scale, __m512 start, __m512 low)
 {
     return _mm512_max_ps(_mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), scale), start), low);

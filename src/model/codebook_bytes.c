@@ -28,7 +28,7 @@ static float scale_of(float largest)
 uint64_t qcnn_byte_codebook_size(const qcnn_codebook *book, size_t width)
 {
     const uint64_t quads = ((uint64_t)book->subspace + 3) / 4;
-    return (uint64_t)book->n_sets * (uint64_t)book->n_subspaces * (width * (quads + 1) * 4 + 4) + sizeof(qcnn_byte_codebook);
+    return (uint64_t)book->n_sets * (uint64_t)book->n_subspaces * (width * (quads + 1) * 4 + 8) + sizeof(qcnn_byte_codebook);
 }
 
 qcnn_status qcnn_byte_codebook_make(const qcnn_codebook *book, size_t width, qcnn_byte_codebook **made, qcnn_error *error)
@@ -44,17 +44,22 @@ qcnn_status qcnn_byte_codebook_make(const qcnn_codebook *book, size_t width, qcn
     form->codewords = (int8_t *)(block + head);
     form->sums = (int32_t *)(void *)(form->codewords + n_books * n_quads * width * 4);
     form->scales = (float *)(void *)(form->sums + n_books * width);
+    form->norms = form->scales + n_books;
     for (size_t b = 0; b < n_books; b++) {
         const float *codewords = book->codewords + b * n_codewords * subspace;
         // Codewords stored as int8 come back as the integers they were.
         const bool stored = book->codeword_type == QCNN_INT8 && book->scales && book->scales[b] > 0;
         form->scales[b] = stored ? book->scales[b] : scale_of(largest_size(codewords, n_codewords * subspace));
-        for (size_t k = 0; k < n_codewords; k++)
+        for (size_t k = 0; k < n_codewords; k++) {
+            float norm = 0;
             for (size_t i = 0; i < subspace; i++) {
                 const int8_t byte = nearest_byte(codewords[k * subspace + i], 1 / form->scales[b]);
                 form->codewords[((b * n_quads + i / 4) * width + k) * 4 + i % 4] = byte;
                 form->sums[b * width + k] += byte;
+                norm += (float)byte * (float)byte;
             }
+            form->norms[b] = norm > form->norms[b] ? norm : form->norms[b];
+        }
     }
     return QCNN_OK;
 }

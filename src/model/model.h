@@ -164,6 +164,7 @@ typedef struct qcnn_byte_codebook {
     int8_t *codewords; // [n_sets][M][quads][width][4]
     int32_t *sums;     // [n_sets][M][width]: of a codeword's whole numbers
     float *scales;     // [n_sets][M]
+    float *norms;      // [n_sets][M]: the largest squared norm of the whole numbers of a codeword
 } qcnn_byte_codebook;
 
 typedef struct qcnn_node {

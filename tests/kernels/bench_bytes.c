@@ -62,6 +62,7 @@ BENCH(quantize_words, "4096 numbers", 4096, "number", job->tier->quantize_words(
 BENCH(dequantize, "4096 numbers", 4096, "number", job->tier->dequantize(4096, job->sums, 0.5F, 1, 0, job->y))
 BENCH(dequantize_turned, "13 positions, 384 outputs", 13.0 * 384, "number",
       job->tier->dequantize_turned(13, 384, job->sums, 384, 0.5F, job->x, 0, job->y, 13))
+BENCH(quad_norms, "169 pixels, C' 8", 169.0 * 8, "number", job->tier->quad_norms(169, 2, job->bytes, 169 * 4, 0, job->sums))
 BENCH(table_peaks, "15 positions, 4 subspaces, C' 8, K 128", 15.0 * 4 * 128 * 8, "multiply-add",
       job->tier->table_peaks(15, 4, NULL, 2, job->bytes, 60, job->weights, job->sums, 0, 128, job->sums))
 BENCH(table_bytes, "15 positions, 4 subspaces, C' 8, K 128", 15.0 * 4 * 128 * 8, "multiply-add",

@@ -154,6 +154,20 @@ static void check_tables(checker *check, bool peaks)
     }
 }
 
+void check_quad_norms(checker *check)
+{
+    for (int i = 0; i < 100; i++) {
+        const size_t positions = (size_t)check_near(check, 16), stride = 4 * positions + (size_t)check_below(check, 9);
+        const int quads = 1 + check_below(check, 5), zero = i % 2 ? check_below(check, 256) : 0;
+        check_shape(check, "%zu positions, %d quads, zero %d", positions, quads, zero);
+        const uint8_t *x = check_bytes(check, 0, (size_t)(quads - 1) * stride + 4 * positions, 256);
+        int32_t *expected = check_place(check, 1, positions * sizeof *expected), *got = check_place(check, 2, positions * sizeof *got);
+        check->c->quad_norms(positions, quads, x, stride, zero, expected);
+        check->tier->quad_norms(positions, quads, x, stride, zero, got);
+        check_same(check, expected, got, positions * sizeof *got);
+    }
+}
+
 void check_table_peaks(checker *check)
 {
     check_tables(check, true);

@@ -32,6 +32,7 @@ const kernel_entry kernel_list[] = {
     KERNEL(quantize_words),
     KERNEL(dequantize),
     KERNEL(dequantize_turned),
+    KERNEL(quad_norms),
     KERNEL(table_peaks),
     KERNEL(table_bytes),
     KERNEL(lut_conv_bytes),
