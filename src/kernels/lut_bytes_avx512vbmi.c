@@ -119,6 +119,12 @@ void qcnn_table_bytes_avx512vbmi(size_t n_positions, size_t n_subspaces, const u
 
 // ---- looking up -----------------------------------------------------------------------------------------------------
 
+// 64 codes, those of `mask`. A branch, because masked loads are slower and blocks are mostly whole.
+VBMI_INLINE __m512i load_codes(const uint8_t *codes, __mmask64 mask)
+{
+    return mask == ~(__mmask64)0 ? _mm512_loadu_si512(codes) : _mm512_maskz_loadu_epi8(mask, codes);
+}
+
 // A table of 64 * registers bytes.
 typedef struct byte_table {
     __m512i part[4];
@@ -178,7 +184,7 @@ VBMI_INLINE void sum_blocks(int blocks, int registers, size_t n_steps, const qcn
         const uint8_t *row = codes + steps[s].code;
 #pragma GCC unroll 6
         for (int j = 0; j < blocks; j++) {
-            const __m512i code = j == blocks - 1 ? _mm512_maskz_loadu_epi8(mask, row + 64 * j) : _mm512_loadu_si512(row + 64 * j);
+            const __m512i code = j == blocks - 1 ? load_codes(row + 64 * j, mask) : _mm512_loadu_si512(row + 64 * j);
             const __m512i entries = look_up(&table, registers, code);
             all[j] = _mm512_add_epi16(all[j], entries);
             odd[j] = _mm512_add_epi16(odd[j], _mm512_srli_epi16(entries, 8));
@@ -228,30 +234,11 @@ void qcnn_lut_conv_bytes_avx512vbmi(size_t n_outputs, size_t n_positions, size_t
 
 // ---- one position, thousands of subspaces ---------------------------------------------------------------------------
 
-enum { FC_ROWS = 8 }; // rows of codes that are read side by side: streams that a prefetcher follows
-
-// Four rows of 64 entries become words, then dwords, in which vpdpbusd adds an output's four.
-VBMI_INLINE void add_rows(const __m512i v[4], __m512i sums[4])
-{
-    const __m512i ones = _mm512_set1_epi8(1);
-    const __m512i low01 = _mm512_unpacklo_epi8(v[0], v[1]), high01 = _mm512_unpackhi_epi8(v[0], v[1]);
-    const __m512i low23 = _mm512_unpacklo_epi8(v[2], v[3]), high23 = _mm512_unpackhi_epi8(v[2], v[3]);
-    sums[0] = _mm512_dpbusd_epi32(sums[0], _mm512_unpacklo_epi16(low01, low23), ones); // lane i: outputs 16 i + 0..3
-    sums[1] = _mm512_dpbusd_epi32(sums[1], _mm512_unpackhi_epi16(low01, low23), ones);
-    sums[2] = _mm512_dpbusd_epi32(sums[2], _mm512_unpacklo_epi16(high01, high23), ones);
-    sums[3] = _mm512_dpbusd_epi32(sums[3], _mm512_unpackhi_epi16(high01, high23), ones);
-}
-
-// Lane i of vector v changes places with lane v of vector i: between the order of add_rows and that of the outputs.
-VBMI_INLINE void turn_lanes(__m512i v[4])
-{
-    const __m512i a = _mm512_shuffle_i32x4(v[0], v[1], 0x44), b = _mm512_shuffle_i32x4(v[0], v[1], 0xEE); // 00 01 10 11 | 02 03 12 13
-    const __m512i c = _mm512_shuffle_i32x4(v[2], v[3], 0x44), d = _mm512_shuffle_i32x4(v[2], v[3], 0xEE);
-    v[0] = _mm512_shuffle_i32x4(a, c, 0x88); // 00 10 20 30
-    v[1] = _mm512_shuffle_i32x4(a, c, 0xDD);
-    v[2] = _mm512_shuffle_i32x4(b, d, 0x88);
-    v[3] = _mm512_shuffle_i32x4(b, d, 0xDD);
-}
+enum {
+    FC_ROWS = 8,    // rows of codes that are read side by side: streams that a prefetcher follows
+    FC_BLOCKS = 32, // blocks of 64 outputs whose sums of 16 bits are kept meanwhile
+    FC_FLUSH = 256, // rows after which those could overflow
+};
 
 VBMI_INLINE byte_table load_small_table(const uint8_t *table, int width)
 {
@@ -265,57 +252,35 @@ VBMI_INLINE byte_table load_small_table(const uint8_t *table, int width)
     return t;
 }
 
-// FC_ROWS rows. The sums are in the order of add_rows; there are whole blocks of them, of the codes only n_outputs.
-VBMI_INLINE void sum_rows_vbmi(int width, size_t n_outputs, const uint8_t *const *codes, const uint8_t *tables, int32_t *sums)
+// Adds FC_ROWS rows to the words of n_outputs outputs, [block][all, odd][32] as in sum_blocks.
+VBMI_INLINE void sum_rows_vbmi(int width, size_t n_outputs, const uint8_t *const *codes, const uint8_t *tables, uint16_t *words)
 {
     const int registers = width <= 64 ? 1 : width / 64;
     byte_table table[FC_ROWS];
 #pragma GCC unroll 8
     for (int r = 0; r < FC_ROWS; r++)
         table[r] = load_small_table(tables + r * width, width);
-    for (size_t o = 0; o < n_outputs; o += 64, sums += 64) {
+    for (size_t o = 0; o < n_outputs; o += 64, words += 64) {
         const __mmask64 mask = n_outputs - o >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << (n_outputs - o)) - 1;
-        __m512i acc[4];
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; i++)
-            acc[i] = _mm512_loadu_si512(sums + 16 * i);
-#pragma GCC unroll 2
-        for (int r = 0; r < FC_ROWS; r += 4) {
-            __m512i v[4];
-#pragma GCC unroll 4
-            for (int i = 0; i < 4; i++)
-                v[i] = look_up(&table[r + i], registers, _mm512_maskz_loadu_epi8(mask, codes[r + i] + o));
-            add_rows(v, acc);
+        __m512i all = _mm512_load_si512(words), odd = _mm512_load_si512(words + 32);
+#pragma GCC unroll 8
+        for (int r = 0; r < FC_ROWS; r++) {
+            const __m512i entries = look_up(&table[r], registers, load_codes(codes[r] + o, mask));
+            all = _mm512_add_epi16(all, entries);
+            odd = _mm512_add_epi16(odd, _mm512_srli_epi16(entries, 8));
         }
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; i++)
-            _mm512_storeu_si512(sums + 16 * i, acc[i]);
+        _mm512_store_si512(words, all);
+        _mm512_store_si512(words + 32, odd);
     }
 }
 
-VBMI_INLINE void turn_sums(int32_t *sums, size_t n)
-{
-    for (size_t o = 0; o < n; o += 64, sums += 64) {
-        __m512i v[4];
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; i++)
-            v[i] = _mm512_loadu_si512(sums + 16 * i);
-        turn_lanes(v);
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; i++)
-            _mm512_storeu_si512(sums + 16 * i, v[i]);
-    }
-}
-
+// At most FC_FLUSH rows of at most FC_BLOCKS blocks.
 VBMI_INLINE void fc_of_width(int width, size_t n_outputs, size_t n_rows, const uint32_t *rows, const uint8_t *codes, size_t code_stride,
                              const uint8_t *tables, int32_t *sums)
 {
-    const size_t whole = n_outputs / 64 * 64, n_last = n_outputs - whole;
-    int32_t last[64] = { 0 };
-    __builtin_memcpy(last, sums + whole, n_last * sizeof *last);
-    turn_sums(sums, whole);
-    turn_sums(last, 64);
+    uint16_t words[FC_BLOCKS * 64] __attribute__((aligned(64)));
     uint8_t padded[FC_ROWS * 256];
+    __builtin_memset(words, 0, (n_outputs + 63) / 64 * 128);
     for (size_t r = 0; r < n_rows; r += FC_ROWS) {
         const uint8_t *row_codes[FC_ROWS], *chunk = tables + r * (size_t)width;
         for (size_t i = 0; i < FC_ROWS; i++)
@@ -326,24 +291,29 @@ VBMI_INLINE void fc_of_width(int width, size_t n_outputs, size_t n_rows, const u
             __builtin_memset(padded + n, 0, sizeof padded - n);
             chunk = padded;
         }
-        sum_rows_vbmi(width, whole, row_codes, chunk, sums);
-        for (size_t i = 0; i < FC_ROWS; i++)
-            row_codes[i] += whole;
-        sum_rows_vbmi(width, n_last, row_codes, chunk, last);
+        sum_rows_vbmi(width, n_outputs, row_codes, chunk, words);
     }
-    turn_sums(sums, whole);
-    turn_sums(last, 64);
-    __builtin_memcpy(sums + whole, last, n_last * sizeof *last);
+    for (size_t o = 0; o < n_outputs; o += 64) {
+        const __m512i all = _mm512_load_si512(words + o), odd = _mm512_load_si512(words + o + 32);
+        add_sums(sums + o, _mm512_sub_epi16(all, _mm512_slli_epi16(odd, 8)), odd, n_outputs - o < 64 ? n_outputs - o : 64);
+    }
 }
 
 void qcnn_lut_fc_bytes_avx512vbmi(size_t n_outputs, size_t n_rows, const uint32_t *rows, const uint8_t *codes, size_t code_stride,
                                   const uint8_t *tables, size_t width, int32_t *sums)
 {
-    switch (width) {
-    case 16: fc_of_width(16, n_outputs, n_rows, rows, codes, code_stride, tables, sums); break;
-    case 32: fc_of_width(32, n_outputs, n_rows, rows, codes, code_stride, tables, sums); break;
-    case 64: fc_of_width(64, n_outputs, n_rows, rows, codes, code_stride, tables, sums); break;
-    case 128: fc_of_width(128, n_outputs, n_rows, rows, codes, code_stride, tables, sums); break;
-    default: fc_of_width(256, n_outputs, n_rows, rows, codes, code_stride, tables, sums);
+    for (size_t o = 0; o < n_outputs; o += FC_BLOCKS * 64) {
+        const size_t n = n_outputs - o < FC_BLOCKS * 64 ? n_outputs - o : FC_BLOCKS * 64;
+        for (size_t r = 0; r < n_rows; r += FC_FLUSH) {
+            const size_t m = n_rows - r < FC_FLUSH ? n_rows - r : FC_FLUSH;
+            const uint8_t *some = tables + r * width;
+            switch (width) {
+            case 16: fc_of_width(16, n, m, rows + r, codes + o, code_stride, some, sums + o); break;
+            case 32: fc_of_width(32, n, m, rows + r, codes + o, code_stride, some, sums + o); break;
+            case 64: fc_of_width(64, n, m, rows + r, codes + o, code_stride, some, sums + o); break;
+            case 128: fc_of_width(128, n, m, rows + r, codes + o, code_stride, some, sums + o); break;
+            default: fc_of_width(256, n, m, rows + r, codes + o, code_stride, some, sums + o);
+            }
+        }
     }
 }
