@@ -8,13 +8,17 @@
 //
 // so that the entries which one tap needs for a whole output row are one contiguous piece, whatever the stride. A ring
 // holds the tables of the kernel's rows while the output row moves down; each input row's tables are built once a strip.
+//
+// Entries are float32, or (unless the model is to run exactly) whole numbers of 16 bits with one scale for the layer and the
+// image, small enough that those of one call of the kernel add up in 16 bits.
 
 #include "engine/engine.h"
 
+#include <math.h>
 #include <string.h>
 
 // Few taps a call, and sums are loaded and stored too often; many, and their tables leave the first-level cache.
-enum { MIN_TAPS_PER_CALL = 4, MAX_TAPS_PER_CALL = 9 };
+enum { MIN_TAPS_PER_CALL = 4, MAX_TAPS_PER_CALL = 9, LONGEST_SUBSPACE = 64 };
 
 // The shape of the work, in the layer's own units; a 1-D convolution is a 2-D one of height 1.
 typedef struct lut_conv_geometry {
@@ -26,6 +30,8 @@ typedef struct lut_conv_geometry {
     size_t ring_rows;
     size_t lanes; // output columns, rounded up to whole blocks
     int n_strips;
+    bool words; // entries of 16 bits
+    int limit;  // their largest
 } lut_conv_geometry;
 
 static lut_conv_geometry lut_conv_measure(const qcnn_step *step)
@@ -59,14 +65,20 @@ static lut_conv_geometry lut_conv_measure(const qcnn_step *step)
     g.ring_rows = (size_t)(g.kernel_h - 1) * (size_t)g.dilation_h + 1;
     if ((int64_t)g.ring_rows > g.height)
         g.ring_rows = (size_t)g.height;
+    g.words = !step->model->exact;
+    g.limit = INT16_MAX / (g.kernel_w > MAX_TAPS_PER_CALL ? g.kernel_w : MAX_TAPS_PER_CALL);
     return g;
 }
 
 // A worker's scratch: the input row [n_inputs][row_columns], the ring of tables, which input row each slot holds,
-// the tables each tap reads, and the output row [n_outputs][lanes].
+// the tables each tap reads, and the output row [n_outputs][lanes]. With entries of 16 bits the ring holds those, the sums are
+// whole numbers, and `table` has room for one subspace's entries in float.
 typedef struct lut_conv_scratch {
-    float *input_row, *ring, *sums;
+    float *input_row, *ring, *sums, *table;
+    int16_t *word_ring;
+    int32_t *word_sums;
     const float **tap_tables;
+    const int16_t **tap_words;
     int64_t *slot_rows;
 } lut_conv_scratch;
 
@@ -81,10 +93,15 @@ static size_t lut_conv_place(const lut_conv_geometry *g, const qcnn_codebook *bo
     scratch->input_row = (float *)(void *)(base + used);
     used += round_to_line((size_t)book->n_inputs * g->row_columns * sizeof(float));
     scratch->ring = (float *)(void *)(base + used);
-    used += round_to_line(g->ring_rows * g->table_floats * sizeof(float));
+    scratch->word_ring = (int16_t *)(void *)(base + used);
+    used += round_to_line(g->ring_rows * g->table_floats * (g->words ? sizeof(int16_t) : sizeof(float)));
+    scratch->table = (float *)(void *)(base + used);
+    used += g->words ? round_to_line((size_t)book->n_codewords * g->row_columns * sizeof(float)) : 0;
     scratch->sums = (float *)(void *)(base + used);
     used += round_to_line((size_t)book->n_outputs * g->lanes * sizeof(float));
+    scratch->word_sums = (int32_t *)(void *)scratch->sums;
     scratch->tap_tables = (const float **)(void *)(base + used);
+    scratch->tap_words = (const int16_t **)(void *)(base + used);
     used += round_to_line(((size_t)book->n_taps + MIN_TAPS_PER_CALL) * sizeof(float *));
     scratch->slot_rows = (int64_t *)(void *)(base + used);
     used += round_to_line(g->ring_rows * sizeof(int64_t));
@@ -99,6 +116,7 @@ static void lut_conv_plan(qcnn_step *step)
                           (double)book->n_outputs * (double)g.lanes;
     static unsigned char nowhere[64];
     lut_conv_scratch unused;
+    step->shared_bytes = g.words ? (size_t)step->output_shape.dims[0] * sizeof(float) : 0;
     step->worker_bytes =
         floats < 1e15 ? lut_conv_place(&g, book, nowhere, &unused) : SIZE_MAX; // beyond any machine: the session refuses it
 }
@@ -122,25 +140,34 @@ static void spread_row(const lut_conv_geometry *g, const float *row, size_t chan
     }
 }
 
-// The tables of one input row: table[m][k][column] = <codeword k of subspace m, the row's channels of subspace m>.
-static void build_tables(const qcnn_kernels *kernels, const qcnn_codebook *book, const float *codewords, const lut_conv_geometry *g,
-                         const float *input_row, float *tables)
+// The table of one subspace of one input row: table[k][column] = <codeword k, the row's channels of the subspace>.
+static void build_table(const qcnn_kernels *kernels, const qcnn_codebook *book, const float *codewords, const lut_conv_geometry *g, int m,
+                        const float *input_row, float *table)
 {
-    const size_t columns = (size_t)kernels->gemm_columns;
-    const size_t subspace = (size_t)book->subspace;
+    static const float zeros[QCNN_GEMM_MAX_ROWS];
+    const size_t columns = (size_t)kernels->gemm_columns, subspace = (size_t)book->subspace;
+    const int left = book->n_inputs - m * book->subspace;
+    const size_t width = (size_t)(left < book->subspace ? left : book->subspace);
+    codewords += (size_t)m * (size_t)book->n_codewords * subspace;
+    input_row += (size_t)m * subspace * g->row_columns;
+    for (int k = 0; k < book->n_codewords; k += kernels->gemm_rows) {
+        const int rows = book->n_codewords - k < kernels->gemm_rows ? book->n_codewords - k : kernels->gemm_rows;
+        for (size_t column = 0; column < g->row_columns; column += columns)
+            kernels->gemm(rows, (int)columns, width, codewords + (size_t)k * subspace, subspace, input_row + column, g->row_columns,
+                          table + (size_t)k * g->row_columns + column, g->row_columns, zeros);
+    }
+}
+
+// The tables of one input row into slot `slot` of the ring, [m][k][column]; `inverse`: whole numbers in a unit of the entries.
+static void build_tables(const qcnn_kernels *kernels, const qcnn_codebook *book, const float *codewords, const lut_conv_geometry *g,
+                         const lut_conv_scratch *scratch, size_t slot, float inverse)
+{
+    const size_t n = (size_t)book->n_codewords * g->row_columns;
     for (int m = 0; m < book->n_subspaces; m++) {
-        const int left = book->n_inputs - m * book->subspace;
-        const size_t width = (size_t)(left < book->subspace ? left : book->subspace);
-        for (int k = 0; k < book->n_codewords; k += kernels->gemm_rows) {
-            const int rows = book->n_codewords - k < kernels->gemm_rows ? book->n_codewords - k : kernels->gemm_rows;
-            static const float zeros[QCNN_GEMM_MAX_ROWS];
-            for (size_t column = 0; column < g->row_columns; column += columns)
-                kernels->gemm(rows, (int)columns, width, codewords + (size_t)k * subspace, subspace, input_row + column, g->row_columns,
-                              tables + (size_t)k * g->row_columns + column, g->row_columns, zeros);
-        }
-        codewords += (size_t)book->n_codewords * subspace;
-        input_row += subspace * g->row_columns;
-        tables += (size_t)book->n_codewords * g->row_columns;
+        const size_t place = slot * g->table_floats + (size_t)m * n;
+        build_table(kernels, book, codewords, g, m, scratch->input_row, g->words ? scratch->table : scratch->ring + place);
+        if (g->words)
+            kernels->quantize_words(n, scratch->table, inverse, g->limit, scratch->word_ring + place);
     }
 }
 
@@ -148,6 +175,7 @@ typedef struct lut_conv_job {
     const qcnn_step *step;
     const qcnn_codebook *book;
     lut_conv_geometry g;
+    float *units; // of each image's entries of 16 bits
 } lut_conv_job;
 
 // Fills scratch->tap_tables for subspace m and the kernel rows ky..ky_end-1, which lie inside the input; returns how many.
@@ -155,13 +183,17 @@ static size_t point_at_tables(const lut_conv_job *job, const lut_conv_scratch *s
                               size_t n)
 {
     const lut_conv_geometry *g = &job->g;
-    const float *tables = scratch->ring + (size_t)m * (size_t)job->book->n_codewords * g->row_columns;
+    const size_t table = (size_t)m * (size_t)job->book->n_codewords * g->row_columns;
     for (; ky < ky_end; ky++) {
         const size_t row = (size_t)(out_row * g->stride_h - g->pad_top + (int64_t)ky * g->dilation_h);
-        const float *row_tables = tables + row % g->ring_rows * g->table_floats;
+        const size_t row_table = table + row % g->ring_rows * g->table_floats;
         for (size_t kx = 0; kx < (size_t)g->kernel_w; kx++) {
             const size_t offset = kx * (size_t)g->dilation_w, stride = (size_t)g->stride_w;
-            scratch->tap_tables[n++] = row_tables + offset % stride * g->phase_columns + offset / stride;
+            const size_t place = row_table + offset % stride * g->phase_columns + offset / stride;
+            if (g->words)
+                scratch->tap_words[n++] = scratch->word_ring + place;
+            else
+                scratch->tap_tables[n++] = scratch->ring + place;
         }
     }
     return n;
@@ -177,8 +209,8 @@ static void sum_row(const lut_conv_job *job, const lut_conv_scratch *scratch, co
     const size_t n_outputs = (size_t)book->n_outputs;
     for (size_t o = 0; o < n_outputs; o++)
         for (size_t column = 0; column < g->lanes; column++)
-            scratch->sums[o * g->lanes + column] = bias ? bias[o] : 0;
-    int ky = 0, ky_end = g->kernel_h; // rows of padding add nothing
+            scratch->sums[o * g->lanes + column] = bias && !g->words ? bias[o] : 0; // of words: a bias comes last
+    int ky = 0, ky_end = g->kernel_h;                                               // rows of padding add nothing
     const int64_t top = out_row * g->stride_h - g->pad_top;
     while (ky < ky_end && top + (int64_t)ky * g->dilation_h < 0)
         ky++;
@@ -193,8 +225,12 @@ static void sum_row(const lut_conv_job *job, const lut_conv_scratch *scratch, co
             size_t n_taps = 0;
             for (int next = m; next < m + subspaces && next < book->n_subspaces; next++)
                 n_taps = point_at_tables(job, scratch, next, row, row_end, out_row, n_taps);
-            job->step->kernels->lut_sum_columns(n_outputs, n_taps, assignments + (size_t)(m * book->n_taps + row * g->kernel_w) * n_outputs,
-                                                scratch->tap_tables, g->row_columns, scratch->sums, g->lanes);
+            const uint8_t *codes = assignments + (size_t)(m * book->n_taps + row * g->kernel_w) * n_outputs;
+            if (g->words)
+                job->step->kernels->lut_sum_words(n_outputs, n_taps, codes, scratch->tap_words, g->row_columns, scratch->word_sums,
+                                                  g->lanes);
+            else
+                job->step->kernels->lut_sum_columns(n_outputs, n_taps, codes, scratch->tap_tables, g->row_columns, scratch->sums, g->lanes);
         }
 }
 
@@ -219,6 +255,7 @@ static void run_strip(void *argument, int index, int worker)
     if (book->n_sets > 1)
         codewords += (size_t)group * (size_t)book->n_subspaces * (size_t)book->n_codewords * (size_t)book->subspace;
 
+    const float unit = g->words ? job->units[image] : 0;
     lut_conv_scratch scratch;
     lut_conv_place(g, book, step->worker + (size_t)worker * step->worker_bytes, &scratch);
     for (size_t slot = 0; slot < g->ring_rows; slot++)
@@ -230,21 +267,68 @@ static void run_strip(void *argument, int index, int worker)
                 continue;
             scratch.slot_rows[(size_t)row % g->ring_rows] = row;
             spread_row(g, input + (size_t)(row * g->width), in_plane, book->n_inputs, scratch.input_row);
-            build_tables(step->kernels, book, codewords, g, scratch.input_row, scratch.ring + (size_t)row % g->ring_rows * g->table_floats);
+            build_tables(step->kernels, book, codewords, g, &scratch, (size_t)row % g->ring_rows, unit > 0 ? 1 / unit : 0);
         }
         sum_row(job, &scratch, assignments, bias, out_row);
-        for (size_t o = 0; o < n_outputs; o++)
-            step->kernels->activate(&step->node->attributes.activation, output + o * out_plane + (size_t)(out_row * g->out_width),
-                                    scratch.sums + o * g->lanes, (size_t)g->out_width);
+        for (size_t o = 0; o < n_outputs; o++) {
+            float *sums = scratch.sums + o * g->lanes;
+            if (g->words)
+                step->kernels->dequantize((size_t)g->out_width, scratch.word_sums + o * g->lanes, unit, bias ? bias[o] : 0, -INFINITY,
+                                          sums);
+            step->kernels->activate(&step->node->attributes.activation, output + o * out_plane + (size_t)(out_row * g->out_width), sums,
+                                    (size_t)g->out_width);
+        }
     }
+}
+
+// A bound of the entries of an image's tables: codewords times the largest input of each channel.
+static float entry_bound(const lut_conv_job *job, const float *image)
+{
+    const qcnn_codebook *book = job->book;
+    const size_t plane = (size_t)(job->g.height * job->g.width), set_floats = (size_t)book->n_subspaces * (size_t)book->n_codewords;
+    float bound = 0;
+    for (int group = 0; group < book->groups; group++) {
+        const float *codeword = book->codewords + (book->n_sets > 1 ? (size_t)group * set_floats * (size_t)book->subspace : 0);
+        for (int m = 0; m < book->n_subspaces; m++) {
+            float largest[LONGEST_SUBSPACE]; // of the subspace's channels, in turn where there are more
+            const int first = m * book->subspace, width = book->n_inputs - first < book->subspace ? book->n_inputs - first : book->subspace;
+            for (int i = 0; i < LONGEST_SUBSPACE; i++)
+                largest[i] = 0;
+            for (int i = 0; i < width; i++, image += plane) {
+                float low = 0, high = 0;
+                job->step->kernels->range(image, plane, &low, &high);
+                high = high > -low ? high : -low;
+                largest[i % LONGEST_SUBSPACE] = high > largest[i % LONGEST_SUBSPACE] ? high : largest[i % LONGEST_SUBSPACE];
+            }
+            for (int k = 0; k < book->n_codewords; k++, codeword += book->subspace) {
+                float sum = 0;
+                for (int i = 0; i < width; i++)
+                    sum += fabsf(codeword[i]) * largest[i % LONGEST_SUBSPACE];
+                bound = sum > bound ? sum : bound;
+            }
+        }
+    }
+    return bound;
+}
+
+static void find_units(void *argument, int image, int worker)
+{
+    (void)worker;
+    const lut_conv_job *job = argument;
+    const size_t image_floats = (size_t)job->book->groups * (size_t)job->book->n_inputs * (size_t)(job->g.height * job->g.width);
+    const float bound = entry_bound(job, job->step->inputs[0].data + (size_t)image * image_floats);
+    job->units[image] = bound < INFINITY ? bound / (float)job->g.limit : 0; // beyond numbers there is nothing to scale
 }
 
 static void lut_conv_run(const qcnn_step *step, const qcnn_parallel *parallel)
 {
-    lut_conv_job job = { step, &qcnn_node_weights(step->model, step->node)->codebook, lut_conv_measure(step) };
+    lut_conv_job job = { step, &qcnn_node_weights(step->model, step->node)->codebook, lut_conv_measure(step),
+                         (float *)(void *)step->shared };
     const int64_t pieces = step->output_shape.dims[0] * job.book->groups;
     const int64_t wanted = (qcnn_n_workers(parallel) + pieces - 1) / pieces; // a strip more repeats the tables at its seam
     job.g.n_strips = (int)(wanted < job.g.out_height ? wanted : job.g.out_height);
+    if (job.g.words)
+        qcnn_for(parallel, (int)step->output_shape.dims[0], find_units, &job);
     qcnn_for(parallel, (int)(pieces * job.g.n_strips), run_strip, &job);
 }
 
