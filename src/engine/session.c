@@ -7,7 +7,8 @@
 //   libm: expf, expm1f, logf, powf, sqrtf, tanhf, fabsf
 //
 // Where a value lives: constants in the model, graph inputs in the caller's buffers, the first value behind each graph
-// output in the caller's buffer for it, everything else in one arena. A view shares the memory of what it views. What a
+// output in the caller's buffer for it, everything else in one arena. A view shares the memory of what it views. What is only
+// concatenated along its outermost dimension is written into its place in the concatenation, which then never runs. What a
 // graph output names but does not own (a graph input, a constant, the memory of another output) is copied after the run.
 
 #include <string.h>
@@ -45,18 +46,20 @@ struct qcnn_session {
 
 // What planning knows about a value.
 typedef struct value_plan {
-    int root;     // the value whose memory it uses: itself, unless it is a view
-    int input;    // graph input that provides the root, or -1
-    int output;   // graph output in whose buffer the root lives, or -1
-    int producer; // node that writes the root, or -1
-    int last_use; // of the root: the last node that reads it
-    int buffer;   // of the root, or -1
+    int root;                // the value whose memory it uses: itself, unless it is a view or a part of a concatenation
+    size_t offset;           // bytes from the root's start
+    int input;               // graph input that provides the root, or -1
+    int output;              // graph output in whose buffer the root lives, or -1
+    int producer;            // node that writes the root, or -1
+    int first_use, last_use; // of the root: the first node that writes it, the last that reads it
+    int buffer;              // of the root, or -1
 } value_plan;
 
 typedef struct session_plan {
     value_plan *values;
     qcnn_span *buffers;                 // up to three of each node: output, shared scratch, workers' scratch
     int *shared_buffer, *worker_buffer; // of each node, or -1
+    bool *joined;                       // of each node: a concatenation whose parts are in place already
     size_t n_buffers;
 } session_plan;
 
@@ -128,7 +131,8 @@ static void trace_values(const qcnn_session *session, session_plan *plan)
     const qcnn_model *model = session->model;
     value_plan *values = plan->values;
     for (size_t i = 0; i < model->n_values; i++)
-        values[i] = (value_plan){ .root = (int)i, .input = -1, .output = -1, .producer = -1, .last_use = -1, .buffer = -1 };
+        values[i] =
+            (value_plan){ .root = (int)i, .input = -1, .output = -1, .producer = -1, .first_use = -1, .last_use = -1, .buffer = -1 };
     for (size_t i = 0; i < model->n_inputs; i++)
         values[model->inputs[i]].input = (int)i;
     for (size_t n = 0; n < model->n_nodes; n++) {
@@ -139,12 +143,61 @@ static void trace_values(const qcnn_session *session, session_plan *plan)
         if (is_view_node(session, node))
             values[node->output].root = values[node->inputs[0]].root;
         else
-            values[node->output].producer = values[node->output].last_use = (int)n;
+            values[node->output].producer = values[node->output].first_use = values[node->output].last_use = (int)n;
     }
     for (size_t i = 0; i < model->n_outputs; i++) {
         value_plan *root = &values[values[model->outputs[i]].root];
         if (root->producer >= 0 && root->output < 0)
             root->output = (int)i;
+    }
+}
+
+// Whether the inputs of a concatenation can be written into its output: their parts are contiguous there, and each is some
+// node's own output, joined nowhere else and no output of the graph.
+static bool joins_in_place(const qcnn_session *session, const value_plan *values, size_t n)
+{
+    const qcnn_node *node = &session->model->nodes[n];
+    const qcnn_shape *shape = &session->shapes[node->output];
+    if (node->op != QCNN_OP_CONCAT || values[node->output].root != node->output || values[node->output].output >= 0)
+        return false;
+    for (int d = 0; d < node->attributes.axis; d++)
+        if (shape->dims[d] != 1)
+            return false;
+    for (int i = 0; i < node->n_inputs; i++) {
+        const value_plan *part = &values[node->inputs[i]];
+        if (part->root != node->inputs[i] || part->producer < 0 || part->output >= 0 || part->first_use < 0)
+            return false;
+        for (int j = 0; j < i; j++)
+            if (node->inputs[j] == node->inputs[i])
+                return false;
+    }
+    return true;
+}
+
+// Gives the parts of such concatenations their places. A part's views follow it.
+static void join_values(const qcnn_session *session, session_plan *plan)
+{
+    const qcnn_model *model = session->model;
+    value_plan *values = plan->values;
+    for (size_t n = 0; n < model->n_nodes; n++) {
+        if (!joins_in_place(session, values, n))
+            continue;
+        const int whole = model->nodes[n].output;
+        size_t offset = 0;
+        for (int i = 0; i < model->nodes[n].n_inputs; i++) {
+            const int part = model->nodes[n].inputs[i];
+            if (values[part].first_use < values[whole].first_use)
+                values[whole].first_use = values[part].first_use;
+            for (size_t v = 0; v < model->n_values; v++)
+                if (values[v].root == part) {
+                    values[v].root = whole;
+                    values[v].offset += offset;
+                }
+            if (values[part].last_use > values[whole].last_use)
+                values[whole].last_use = values[part].last_use;
+            offset += (size_t)qcnn_shape_elements(&session->shapes[part]) * sizeof(float);
+        }
+        plan->joined[n] = true;
     }
 }
 
@@ -164,7 +217,7 @@ static qcnn_status list_buffers(qcnn_session *session, session_plan *plan, qcnn_
         qcnn_step *step = &session->steps[n];
         const int now = (int)n;
         plan->shared_buffer[n] = plan->worker_buffer[n] = -1;
-        if (is_view_node(session, step->node))
+        if (is_view_node(session, step->node) || plan->joined[n])
             continue;
         const qcnn_layer_type *layer = qcnn_layer_of(step->node);
         if (layer->plan)
@@ -177,12 +230,13 @@ static qcnn_status list_buffers(qcnn_session *session, session_plan *plan, qcnn_
             return qcnn_fail_memory(error, SIZE_MAX);
         plan->shared_buffer[n] = add_buffer(plan, step->shared_bytes, now, now);
         plan->worker_buffer[n] = add_buffer(plan, all_workers, now, now);
-        value_plan *output = &plan->values[step->node->output];
+        const int root = plan->values[step->node->output].root;
+        value_plan *output = &plan->values[root];
         uint64_t bytes;
-        if (!qcnn_multiply(qcnn_shape_elements(&step->output_shape), sizeof(float), &bytes))
+        if (!qcnn_multiply(qcnn_shape_elements(&session->shapes[root]), sizeof(float), &bytes))
             return qcnn_fail_memory(error, SIZE_MAX);
-        if (output->output < 0)
-            output->buffer = add_buffer(plan, bytes, now, output->last_use);
+        if (output->output < 0 && output->buffer < 0)
+            output->buffer = add_buffer(plan, bytes, output->first_use, output->last_use);
     }
     return QCNN_OK;
 }
@@ -190,6 +244,13 @@ static qcnn_status list_buffers(qcnn_session *session, session_plan *plan, qcnn_
 static void *arena_place(const qcnn_session *session, const session_plan *plan, int buffer)
 {
     return buffer < 0 ? NULL : session->arena + plan->buffers[buffer].offset;
+}
+
+// Of a value that lives in the arena.
+static float *value_place(const qcnn_session *session, const session_plan *plan, int value)
+{
+    unsigned char *place = arena_place(session, plan, plan->values[plan->values[value].root].buffer);
+    return place ? (float *)(void *)(place + plan->values[value].offset) : NULL;
 }
 
 // Points *slot to a value's floats, now or (where the caller brings them) at every run.
@@ -204,7 +265,7 @@ static void attach_value(qcnn_session *session, const session_plan *plan, int va
     else if (root->output >= 0)
         session->bindings[session->n_bindings++] = (binding){ slot, true, root->output };
     else
-        *slot = arena_place(session, plan, root->buffer);
+        *slot = value_place(session, plan, value);
 }
 
 static void attach_all(qcnn_session *session, const session_plan *plan)
@@ -218,7 +279,7 @@ static void attach_all(qcnn_session *session, const session_plan *plan)
                 attach_value(session, plan, node->inputs[i], &step->inputs[i].data);
         if (node->decoded)
             step->inputs[1].data = node->decoded;
-        step->output = arena_place(session, plan, plan->values[node->output].buffer);
+        step->output = is_view_node(session, node) || plan->joined[n] ? NULL : value_place(session, plan, node->output);
         step->shared = arena_place(session, plan, plan->shared_buffer[n]);
         step->worker = arena_place(session, plan, plan->worker_buffer[n]);
     }
@@ -255,10 +316,12 @@ static qcnn_status plan_session(qcnn_session *session, session_plan *plan, qcnn_
     plan->buffers = qcnn_allocate(n_nodes, 3 * sizeof *plan->buffers);
     plan->shared_buffer = qcnn_allocate(n_nodes, sizeof(int));
     plan->worker_buffer = qcnn_allocate(n_nodes, sizeof(int));
-    if (!plan->values || !plan->buffers || !plan->shared_buffer || !plan->worker_buffer)
+    plan->joined = qcnn_allocate_zeroed(n_nodes, sizeof(bool));
+    if (!plan->values || !plan->buffers || !plan->shared_buffer || !plan->worker_buffer || !plan->joined)
         return qcnn_fail_memory(error, n_values * sizeof *plan->values);
     init_steps(session);
     trace_values(session, plan);
+    join_values(session, plan);
     QCNN_TRY(list_buffers(session, plan, error));
     uint64_t total;
     QCNN_TRY(qcnn_plan_memory(plan->buffers, plan->n_buffers, &total, error));
@@ -297,6 +360,7 @@ static qcnn_status build_session(qcnn_session *session, const qcnn_session_optio
     qcnn_release(plan.buffers);
     qcnn_release(plan.shared_buffer);
     qcnn_release(plan.worker_buffer);
+    qcnn_release(plan.joined);
     return status;
 }
 

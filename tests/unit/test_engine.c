@@ -383,13 +383,47 @@ static void test_chain_memory(void **state)
     qcnn_model_free(model);
 }
 
+// Concatenations of concatenations, with other readers of the parts: at batch 1 the parts are written in place, at batch 2 they
+// are copied. Both give the same.
+static void test_joined_in_place(void **state)
+{
+    (void)state;
+    enum { PLANE = 6 };
+    const qcnn_attributes relu = { .function = QCNN_RELU }, negate = { .function = QCNN_NEGATE }, join = { .axis = 1 };
+    qcnn_model *model = build_begin();
+    const int x = build_input(model, "x", SHAPE(1, 2, 2, 3));
+    const int a = build_node(model, QCNN_OP_UNARY, &relu, 1, x), b = build_node(model, QCNN_OP_UNARY, &negate, 1, x);
+    const int ab = build_node(model, QCNN_OP_CONCAT, &join, 2, a, b);
+    const int c = build_node(model, QCNN_OP_UNARY, &negate, 1, a); // reads a part
+    const int abc = build_node(model, QCNN_OP_CONCAT, &join, 2, ab, c);
+    build_output(model, "y", build_node(model, QCNN_OP_UNARY, &negate, 1, abc));
+    build_end(model, NULL);
+    float images[2][2 * PLANE], y[2][6 * PLANE];
+    for (int i = 0; i < 2 * 2 * PLANE; i++)
+        (&images[0][0])[i] = (float)(i % 5 - 2);
+    for (int batch = 1; batch <= 2; batch++) {
+        qcnn_session_options options = qcnn_session_options_default();
+        options.batch = batch;
+        qcnn_session *session = session_of(model, &options);
+        memset(y, 0, sizeof y);
+        qcnn_run(session, (const float *const[]){ &images[0][0] }, (float *const[]){ &y[0][0] });
+        for (int n = 0; n < batch; n++)
+            for (int i = 0; i < 2 * PLANE; i++) {
+                const float v = images[n][i], positive = v > 0 ? v : 0;
+                assert_true(y[n][i] == -positive && y[n][2 * PLANE + i] == v && y[n][4 * PLANE + i] == positive);
+            }
+        qcnn_session_free(session);
+    }
+    qcnn_model_free(model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_run_allocates_nothing), cmocka_unit_test(test_failing_allocations), cmocka_unit_test(test_refused),
         cmocka_unit_test(test_shapes_and_batch),      cmocka_unit_test(test_layer_times),         cmocka_unit_test(test_tiers),
         cmocka_unit_test(test_shared_outputs),        cmocka_unit_test(test_random_graphs),       cmocka_unit_test(test_memory_plan),
-        cmocka_unit_test(test_chain_memory),
+        cmocka_unit_test(test_chain_memory),          cmocka_unit_test(test_joined_in_place),
     };
     return cmocka_run_group_tests_name("engine", tests, NULL, NULL);
 }
