@@ -13,7 +13,7 @@ test_packages=(clang libclang-rt-14-dev llvm libonnx-testdata python3 python3-ve
     wasi-libc libclang-rt-14-dev-wasm32 lld nodejs)
 # The Java class and the Android app: a JDK, a cross compiler and what packs, checks and emulates.
 android_packages=(openjdk-17-jdk-headless maven clang lld llvm aapt android-libnativehelper-dev apksigner zipalign dexdump
-    qemu-user-static libc6-dev-arm64-cross)
+    qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 
 wanted=()
 for set in "$@"; do

@@ -80,6 +80,13 @@ public final class HistoryActivity extends Activity {
         load();
     }
 
+    private CharSequence when(Result result) {
+        long now = System.currentTimeMillis();
+        return now - result.id < DateUtils.MINUTE_IN_MILLIS
+            ? getString(R.string.just_now)
+            : DateUtils.getRelativeTimeSpanString(result.id, now, DateUtils.MINUTE_IN_MILLIS);
+    }
+
     private void showThumb(ImageView view, long id) {
         view.setTag(id);
         Bitmap known = thumbs.get(id);
@@ -127,8 +134,7 @@ public final class HistoryActivity extends Activity {
             }
             Result result = getItem(position);
             Ui.text(row, R.id.name, Result.firstName(result.labels[0]));
-            CharSequence when = DateUtils.getRelativeTimeSpanString(result.id, System.currentTimeMillis(), DateUtils.MINUTE_IN_MILLIS);
-            Ui.text(row, R.id.detail, getString(R.string.history_line, Ui.percent(HistoryActivity.this, result.probabilities[0]), when));
+            Ui.text(row, R.id.detail, getString(R.string.history_line, Ui.percent(HistoryActivity.this, result.probabilities[0]), when(result)));
             showThumb(row.findViewById(R.id.thumb), result.id);
             row.findViewById(R.id.share).setOnClickListener(v -> share(result));
             row.findViewById(R.id.delete).setOnClickListener(v -> confirmDelete(result));

@@ -30,7 +30,7 @@ import org.robolectric.annotation.Config;
 @RunWith(RobolectricTestRunner.class)
 @Config(sdk = 35)
 public class ScreensTest {
-    private void all(String name) throws Exception {
+    private static void all(String name) throws Exception {
         Screen.systemBars("STANDARD_STATUS_BAR", "GESTURAL_NAVIGATION");
         screen(MainActivity.class, name + "-start", activity -> {});
         look();
