@@ -106,7 +106,10 @@ typedef enum qcnn_correction { QCNN_CORRECTION_NONE, QCNN_CORRECTION_LAYER, QCNN
 typedef struct qcnn_compress_options {
     size_t size;
     const char *preset;         // "q-cnn" (the default when NULL)
-    const char *settings;       // NULL, or "LAYER=C/K,LAYER=dense,...": overrides the preset by layer name
+    const char *settings;       // NULL, or "LAYER=C/K,LAYER=dense,...": overrides the preset, or the search, by layer name
+    double ratio;               // above 0: settings are searched for a file so many times smaller than the original's weights in float32
+    double max_drop;            // above 0: for the smallest file that loses at most so many points of top-1 accuracy, estimated on
+                                // calibration images that nothing was fitted to: if classes were drawn from the original's probabilities
     qcnn_correction correction;
     const qcnn_dataset *calibration; // images for error correction, labels not used; must be there unless correction is NONE
     const char *preprocess;          // NULL, or preprocess.json text to use for them instead of the model's
@@ -129,7 +132,7 @@ typedef struct qcnn_compress_options {
 QCNN_API qcnn_compress_options qcnn_compress_options_default(void);
 
 // A compressed copy of `original`, which must outlive it.
-// Errors: ARGUMENT (a setting that names no layer, or does not fit it; no calibration images), UNSUPPORTED, MEMORY, CANCELLED, and
+// Errors: ARGUMENT (a setting that names no layer, or does not fit it; no calibration images; a size or drop that is not reached), UNSUPPORTED, MEMORY, CANCELLED, and
 // with error correction IO and FORMAT (an image that cannot be read).
 QCNN_API qcnn_status qcnn_compress(const qcnn_model *original, const qcnn_compress_options *options, qcnn_model **compressed,
                                    qcnn_error *error);

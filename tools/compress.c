@@ -21,6 +21,7 @@ typedef struct compress_request {
     qcnn_correction correction;
     double refine_minutes; // 0: none
     double rate_price;
+    double ratio, max_drop; // 0: not asked for
     uint64_t seed;
     int threads;
     bool json;
@@ -75,6 +76,8 @@ static int compress_model(const compress_request *request, const qcnn_model *ori
     options.rate_price = request->rate_price;
     options.checkpoint = *checkpoint_name(request, checkpoint) ? checkpoint : NULL;
     options.note = note;
+    options.ratio = request->ratio;
+    options.max_drop = request->max_drop;
     qcnn_error error;
     qcnn_dataset *calibration = NULL;
     if (request->calibration && qcnn_dataset_open(request->calibration, &calibration, &error))
@@ -208,7 +211,7 @@ static int run_compress(const cli_command *command, int argc, char **argv)
     compress_request request = { .preset = "q-cnn", .seed = 1 };
     const char *correction = NULL;
     bool by_preset = false, by_ratio = false, by_drop = false, refine = false;
-    double ratio = 0, drop = 0, minutes = 0;
+    double minutes = 0;
     const cli_option options[] = {
         { .name = "--output", .letter = 'o', .value = "OUT.qcnn", .text = &request.output, .help = "the file to write" },
         { .name = "--preset",
@@ -236,12 +239,17 @@ static int run_compress(const cli_command *command, int argc, char **argv)
           .help = "choose assignments for error and entropy-coded size: divergence that a bit is worth, about 1e-10" },
         { .name = "--ratio",
           .value = "R",
-          .real = &ratio,
+          .real = &request.ratio,
           .minimum = 1,
           .maximum = 1000,
           .given = &by_ratio,
-          .help = "not in this version" },
-        { .name = "--max-drop", .value = "POINTS", .real = &drop, .maximum = 100, .given = &by_drop, .help = "not in this version" },
+          .help = "search settings for a file R times smaller (with --calib)" },
+        { .name = "--max-drop",
+          .value = "POINTS",
+          .real = &request.max_drop,
+          .maximum = 100,
+          .given = &by_drop,
+          .help = "search the smallest file that loses at most so many points, estimated on the --calib images" },
         { .name = "--refine",
           .value = "MINUTES",
           .real = &minutes,
@@ -261,12 +269,14 @@ static int run_compress(const cli_command *command, int argc, char **argv)
         return status;
     if (by_preset + by_ratio + by_drop > 1)
         return cli_usage(command, "--preset, --ratio and --max-drop exclude each other");
-    if (by_ratio || by_drop)
-        return cli_usage(command, "%s is not available in this version", by_ratio ? "--ratio" : "--max-drop");
     if (refine)
         request.refine_minutes = minutes > 0 ? minutes : 10;
     if (refine && !request.calibration)
         return cli_usage(command, "--refine needs --calib DATASET");
+    if (by_drop && !(request.max_drop > 0))
+        return cli_usage(command, "--max-drop: a file that loses nothing is the original; give some points");
+    if ((by_ratio || by_drop) && !request.calibration)
+        return cli_usage(command, "%s needs --calib DATASET", by_ratio ? "--ratio" : "--max-drop");
     request.correction = choose_correction(correction, request.calibration);
     if (request.correction != QCNN_CORRECTION_NONE && !request.calibration)
         return cli_usage(command, "--correction %s needs --calib DATASET", correction);

@@ -15,6 +15,11 @@ qcnn_compress_options qcnn_compress_options_default(void)
     return (qcnn_compress_options){ .size = sizeof(qcnn_compress_options), .correction = QCNN_CORRECTION_NONE };
 }
 
+static bool by_search(const qcnn_compress_options *options)
+{
+    return options->ratio > 0 || options->max_drop > 0;
+}
+
 static qcnn_status check_options(const qcnn_compress_options *options, qcnn_error *error)
 {
     if (options->size != sizeof *options)
@@ -22,6 +27,8 @@ static qcnn_status check_options(const qcnn_compress_options *options, qcnn_erro
                          options->size);
     if (options->correction != QCNN_CORRECTION_NONE && !options->calibration)
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "error correction needs calibration images: give --calib DATASET");
+    if (by_search(options) && !options->calibration)
+        return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "the search for settings needs calibration images: give --calib DATASET");
     if (!(options->rate_price >= 0) || (options->rate_price > 0 && options->correction == QCNN_CORRECTION_NONE))
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "the price of a bit must be 0 or more, and without error correction 0");
     if (!(options->refine_minutes >= 0) || (options->refine_minutes > 0 && !options->calibration))
@@ -94,7 +101,7 @@ static qcnn_status make_compressed(const qcnn_model *original, const qcnn_layer_
         QCNN_TRY(qcnn_correct(original, settings, options, *compressed, error));
     if (options->refine_minutes > 0)
         QCNN_TRY(refine(original, options, *compressed, error));
-    QCNN_TRY(qcnn_model_finish(*compressed, options->rate_price > 0, error));
+    QCNN_TRY(qcnn_model_finish(*compressed, options->rate_price > 0 || by_search(options), error));
     const char *kernels = qcnn_model_kernels(original);
     return qcnn_model_prepare(*compressed, *kernels ? kernels : NULL, error);
 }
@@ -124,7 +131,9 @@ qcnn_status qcnn_compress(const qcnn_model *original, const qcnn_compress_option
     if (!settings)
         return qcnn_fail_memory(error, original->n_nodes * sizeof *settings);
     qcnn_status status = qcnn_settings_choose(original, options->preset, options->settings, settings, error);
-    if (status == QCNN_OK)
+    if (status == QCNN_OK && by_search(options))
+        status = qcnn_compress_to_budget(original, settings, options, compressed, error);
+    else if (status == QCNN_OK)
         status = qcnn_compress_with(original, settings, options, compressed, error);
     qcnn_release(settings);
     return status;

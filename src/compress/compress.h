@@ -11,4 +11,8 @@
 qcnn_status qcnn_compress_with(const qcnn_model *original, const qcnn_layer_setting *settings, const qcnn_compress_options *options,
                                qcnn_model **compressed, qcnn_error *error);
 
+// The same with settings from a search, for options->ratio or options->max_drop; `named` are the caller's. (budget.c)
+qcnn_status qcnn_compress_to_budget(const qcnn_model *original, const qcnn_layer_setting *named, const qcnn_compress_options *options,
+                                    qcnn_model **compressed, qcnn_error *error);
+
 #endif

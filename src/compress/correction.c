@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "coding/encode.h"
 #include "compress/blas.h"
 #include "compress/calibration.h"
 #include "compress/checkpoint.h"
@@ -23,6 +24,7 @@ typedef struct correction {
     const qcnn_layer_setting *settings;
     const qcnn_compress_options *options;
     qcnn_calibration *calibration;
+    double bytes_left; // of those that were expected of the layers so far
 } correction;
 
 static const char *name_of(const qcnn_node *node)
@@ -112,6 +114,16 @@ static qcnn_status find_price(const correction *c, size_t n, const qcnn_statisti
     return QCNN_OK;
 }
 
+// The bytes that layers before node n have left of what was expected of them go to those that are steered, in proportion.
+static double share_of_rest(const correction *c, size_t n)
+{
+    double steered = 0;
+    for (size_t i = n; i < c->original->n_nodes; i++)
+        steered += c->settings[i].steered ? c->settings[i].expected_bytes : 0;
+    const double share = steered > 0 ? c->bytes_left * c->settings[n].expected_bytes / steered : 0;
+    return share < -0.5 * c->settings[n].expected_bytes ? -0.5 * c->settings[n].expected_bytes : share;
+}
+
 static qcnn_status fit_layer(correction *c, size_t n, qcnn_statistics *s, double price, qcnn_tensor *tensor, qcnn_error *error)
 {
     const qcnn_node *node = &c->original->nodes[n];
@@ -131,6 +143,7 @@ static qcnn_status fit_layer(correction *c, size_t n, qcnn_statistics *s, double
         .price = (float)price,
         .parallel = c->options->parallel,
         .progress = c->options->progress ? &progress : NULL,
+        .target_bits = setting->steered ? 8 * (setting->expected_bytes + share_of_rest(c, n)) : 0,
     };
     return qcnn_fit(&form, &problem, &fit, tensor, error);
 }
@@ -153,6 +166,8 @@ static qcnn_status correct_layer(correction *c, size_t n, qcnn_error *error)
         qcnn_target_shrink(&statistics);
         status = fit_layer(c, n, &statistics, price, &tensor, error);
     }
+    if (status == QCNN_OK && c->settings[n].expected_bytes > 0)
+        c->bytes_left += c->settings[n].expected_bytes - (double)qcnn_codebook_coded_bytes(&tensor.codebook);
     if (status == QCNN_OK)
         status = install(c, n, &statistics, &tensor, error);
     qcnn_statistics_free(&statistics);

@@ -304,6 +304,7 @@ static qcnn_status feedback_passes(fit_state *s, float **factor, qcnn_error *err
     for (int pass = 0; pass < s->options->n_passes; pass++, s->step++) {
         QCNN_TRY(qcnn_fit_feedback(s, factor, error));
         qcnn_fit_watch(s, "feedback");
+        qcnn_fit_steer(s);
         if (s->trained)
             continue;
         qcnn_fit_find_residual(s);
@@ -319,6 +320,7 @@ static qcnn_status descent_sweeps(fit_state *s, qcnn_error *error)
         qcnn_fit_find_residual(s);
         QCNN_TRY(qcnn_fit_descend(s, error));
         qcnn_fit_watch(s, "descent");
+        qcnn_fit_steer(s);
         if (s->trained)
             continue;
         QCNN_TRY(qcnn_fit_solve(s, error));
@@ -348,12 +350,12 @@ static qcnn_status round_codewords(fit_state *s, qcnn_error *error)
     if (s->form->codeword_type == QCNN_FLOAT32)
         return QCNN_OK;
     const size_t n = (size_t)s->form->n_codewords * (size_t)s->form->subspace;
-    const int largest = s->options->largest > 0 ? s->options->largest : QCNN_MAX_INTEGER;
     for (int set = 0; set < s->form->n_sets; set++)
         for (int m = 0; m < s->form->n_subspaces; m++) {
             clear_unused(s, set, m);
             if (s->form->codeword_type == QCNN_INT8)
-                s->scales[set * s->form->n_subspaces + m] = qcnn_round_int8(fit_codebook(s, set, m), n, largest);
+                s->scales[set * s->form->n_subspaces + m] =
+                    qcnn_round_int8(fit_codebook(s, set, m), n, qcnn_fit_largest_integer(s, set, m));
             else
                 qcnn_round_float16(fit_codebook(s, set, m), n);
         }
@@ -461,7 +463,9 @@ qcnn_status qcnn_fit(const qcnn_codebook *form, const qcnn_fit_problem *problem,
                      qcnn_error *error)
 {
     memset(tensor, 0, sizeof *tensor);
-    fit_state s = { .form = form, .problem = problem, .options = options, .n = problem->n, .n_outputs = form->n_outputs };
+    fit_state s = {
+        .form = form, .problem = problem, .options = options, .n = problem->n, .n_outputs = form->n_outputs, .current_price = options->price
+    };
     s.n_blocks = form->n_taps * form->n_subspaces;
     s.n_tiles = (form->n_outputs + FIT_TILE - 1) / FIT_TILE;
     s.padded = (size_t)s.n_tiles * FIT_TILE;

@@ -20,8 +20,9 @@ typedef struct qcnn_fit_options {
     const char *name; // of the layer: the stage that progress reports
     uint64_t seed;
     int n_passes, n_sweeps;  // of feedback, of descent
-    int largest;             // of int8 codewords, 1..127; 0: 127
+    int largest;             // of int8 codewords, 1..127; 0: as many steps as a bit is worth, without a price 127
     float price;             // objective per bit of an assignment; 0: all numbers are equally long
+    double target_bits;      // of assignments and codewords: with a price, it changes on the way until they take about as many; 0: it stays
     const float *importance; // [groups * n_outputs], or NULL: all 1
     const qcnn_parallel *parallel;
     const qcnn_progress *progress;

@@ -14,6 +14,8 @@ typedef struct qcnn_layer_setting {
     qcnn_number_type codeword_type; // of a codebook, or of the dense weights
     int largest;                    // of int8 integers, 1..127: fewer steps cost fewer bits in the file; 0: 127
     float price;                    // response error per bit of an assignment (fit.h), from a search; 0: from the rate price
+    double expected_bytes;          // of codewords and assignments, from a search; 0: not known
+    bool steered;                   // the price may change so that the layer takes as many
 } qcnn_layer_setting;
 
 // Fills settings[model->n_nodes]. `preset` NULL: "q-cnn"; `text` NULL or "LAYER=C/K,LAYER=dense,...", layers by their exact

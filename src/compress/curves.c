@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each setting is a few small fits. Where a price changes nothing between 0 and the highest, the prices between are not tried.
+
+#include "compress/curves.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/parallel.h"
+#include "base/rng.h"
+#include "coding/encode.h"
+#include "compress/blas.h"
+#include "compress/fit.h"
+#include "compress/quantize.h"
+#include "compress/round.h"
+
+// C'/K to try. A setting must fit the windows, and have four columns or more for each codeword.
+typedef struct book_shape {
+    int subspace, n_codewords;
+} book_shape;
+static const book_shape conv_shapes[] = { { 1, 64 },  { 2, 128 }, { 1, 8 },   { 1, 16 },  { 2, 16 },  { 2, 32 },
+                                          { 2, 64 },  { 3, 64 },  { 3, 128 }, { 4, 32 },  { 4, 64 },  { 4, 128 },
+                                          { 4, 256 }, { 6, 128 }, { 8, 64 },  { 8, 128 }, { 8, 256 }, { 12, 128 } };
+static const book_shape fc_shapes[] = { { 1, 64 },  { 2, 128 },  { 1, 8 },   { 1, 16 },   { 2, 16 },  { 2, 32 },
+                                        { 4, 16 },  { 4, 32 },   { 4, 64 },  { 8, 32 },   { 8, 64 },  { 8, 128 },
+                                        { 12, 64 }, { 12, 128 }, { 16, 64 }, { 16, 128 }, { 24, 64 }, { 24, 128 } };
+static const int dense_integers[] = { 127, 63, 31, 15, 7 }; // the largest integers of int8 weights to try
+enum { MAX_CURVES = 24, COLUMNS_A_WORD = 4, MAX_DENSE_WEIGHTS = 300000 };
+
+typedef struct curve_job {
+    const qcnn_model *original;
+    const qcnn_surveyed_layer *layer;
+    double lowest;
+    uint64_t seed;
+    qcnn_layer_curves *curves;
+    int first_price, n_prices, step; // of the prices tried in this round
+    qcnn_error *errors;              // of each curve and price
+    const bool *skip;                // of each curve
+} curve_job;
+
+void qcnn_curves_free(qcnn_layer_curves *curves)
+{
+    qcnn_release(curves->curves);
+    *curves = (qcnn_layer_curves){ 0 };
+}
+
+static double price_at(double lowest, int i)
+{
+    return i == 0 ? 0 : lowest * pow(QCNN_PRICE_STEP, i - 1);
+}
+
+// ---- candidates -----------------------------------------------------------------------------------------------------
+
+static int groups_of(const qcnn_node *node)
+{
+    return node->op == QCNN_OP_CONV ? node->attributes.groups : 1;
+}
+
+static double time_of(const qcnn_model *original, const qcnn_node *node, const qcnn_codebook *form)
+{
+    static const float some = 0;
+    qcnn_tensor tensor = { .shape = qcnn_node_weights(original, node)->shape };
+    if (form) {
+        tensor.codebook = *form;
+        tensor.codebook.codewords = &some;
+    }
+    const qcnn_layer_cost cost = qcnn_cost(node, &tensor, &original->values[node->inputs[0]].shape, &original->values[node->output].shape);
+    return form && cost.lut < cost.dense ? cost.lut : cost.dense;
+}
+
+static void add_codebook(const qcnn_model *original, const qcnn_surveyed_layer *layer, book_shape s, qcnn_layer_curves *curves)
+{
+    const qcnn_node *node = &original->nodes[layer->node];
+    const qcnn_shape *weights = &qcnn_node_weights(original, node)->shape;
+    if (s.subspace > layer->width || (layer->width % s.subspace && layer->width < weights->dims[1]) || curves->n_curves == MAX_CURVES)
+        return;
+    const qcnn_codebook form = qcnn_codebook_form(weights, groups_of(node), true, s.subspace, s.n_codewords);
+    if (form.n_subspaces == 0 || qcnn_codebook_n_columns(&form) < COLUMNS_A_WORD * s.n_codewords)
+        return;
+    curves->curves[curves->n_curves++] = (qcnn_setting_curve){
+        .setting = { .subspace = s.subspace, .n_codewords = s.n_codewords, .set_per_group = true, .codeword_type = QCNN_INT8 },
+        .time = time_of(original, node, &form),
+    };
+}
+
+static void add_candidates(const qcnn_model *original, const qcnn_surveyed_layer *layer, const qcnn_layer_setting *fixed,
+                           qcnn_layer_curves *curves)
+{
+    const qcnn_node *node = &original->nodes[layer->node];
+    const qcnn_shape *weights = &qcnn_node_weights(original, node)->shape;
+    if (fixed->named) {
+        const qcnn_codebook form =
+            qcnn_codebook_form(weights, groups_of(node), fixed->set_per_group, fixed->subspace > 0 ? fixed->subspace : 1,
+                               fixed->subspace > 0 ? fixed->n_codewords : 1);
+        curves->curves[curves->n_curves++] =
+            (qcnn_setting_curve){ .setting = *fixed, .time = time_of(original, node, fixed->subspace > 0 ? &form : NULL) };
+        return;
+    }
+    if (node->op == QCNN_OP_CONV)
+        for (size_t i = 0; i < sizeof conv_shapes / sizeof *conv_shapes; i++)
+            add_codebook(original, layer, conv_shapes[i], curves);
+    else
+        for (size_t i = 0; i < sizeof fc_shapes / sizeof *fc_shapes; i++)
+            add_codebook(original, layer, fc_shapes[i], curves);
+    for (size_t i = 0; i < sizeof dense_integers / sizeof *dense_integers; i++)
+        if (qcnn_shape_elements(weights) <= MAX_DENSE_WEIGHTS && curves->n_curves < MAX_CURVES)
+            curves->curves[curves->n_curves++] = (qcnn_setting_curve){
+                .setting = { .codeword_type = QCNN_INT8, .largest = dense_integers[i] },
+                .time = time_of(original, node, NULL),
+            };
+}
+
+// ---- fits of windows ------------------------------------------------------------------------------------------------
+
+// sum of e^T G e for e = w - decoded, over outputs and groups; `decoded` [groups * outputs][width][taps].
+static qcnn_status objective_of(const qcnn_statistics *s, int width, const float *decoded, double *objective, qcnn_error *error)
+{
+    const size_t n = (size_t)s->n, n_outputs = (size_t)s->n_outputs, n_taps = n / (size_t)width;
+    float *e = qcnn_allocate(2 * n * n_outputs, sizeof *e);
+    if (!e)
+        return qcnn_fail_memory(error, 2 * n * n_outputs * sizeof *e);
+    float *ge = e + n * n_outputs;
+    *objective = 0;
+    for (int g = 0; g < s->groups; g++) {
+        for (size_t o = 0; o < n_outputs; o++)
+            for (size_t c = 0; c < (size_t)width; c++)
+                for (size_t t = 0; t < n_taps; t++) {
+                    const size_t at = (t * (size_t)width + c) * n_outputs + o;
+                    e[at] = s->weights[g][at] - decoded[(((size_t)g * n_outputs + o) * (size_t)width + c) * n_taps + t];
+                }
+        const qcnn_gemm_call call = { .m = s->n,
+                                      .n = s->n_outputs,
+                                      .k = s->n,
+                                      .alpha = 1,
+                                      .a = s->gram[g],
+                                      .lda = n,
+                                      .b = e,
+                                      .ldb = n_outputs,
+                                      .c = ge,
+                                      .ldc = n_outputs };
+        qcnn_gemm_serial(&call);
+        for (size_t i = 0; i < n * n_outputs; i++)
+            *objective += (double)e[i] * (double)ge[i];
+    }
+    qcnn_release(e);
+    return QCNN_OK;
+}
+
+// The window's weights as a tensor of dense data.
+static qcnn_status window_tensor(const qcnn_statistics *s, const qcnn_shape *shape, qcnn_tensor *tensor, qcnn_error *error)
+{
+    const size_t n_outputs = (size_t)s->n_outputs, width = (size_t)shape->dims[1], n_taps = (size_t)s->n / width;
+    *tensor = (qcnn_tensor){ .shape = *shape, .error = -1 };
+    float *data = tensor->owned_data = qcnn_allocate((size_t)qcnn_shape_elements(shape), sizeof *data);
+    tensor->data = data;
+    if (!data)
+        return qcnn_fail_memory(error, (size_t)qcnn_shape_elements(shape) * sizeof *data);
+    for (int g = 0; g < s->groups; g++)
+        for (size_t o = 0; o < n_outputs; o++)
+            for (size_t c = 0; c < width; c++)
+                for (size_t t = 0; t < n_taps; t++)
+                    data[(((size_t)g * n_outputs + o) * width + c) * n_taps + t] = s->weights[g][(t * width + c) * n_outputs + o];
+    return QCNN_OK;
+}
+
+static qcnn_status fit_window(const qcnn_statistics *s, const qcnn_shape *shape, const qcnn_layer_setting *setting, double price,
+                              uint64_t seed, qcnn_tensor *tensor, qcnn_error *error)
+{
+    if (setting->subspace == 0) {
+        QCNN_TRY(window_tensor(s, shape, tensor, error));
+        return qcnn_data_round(tensor, setting->codeword_type, setting->largest, error);
+    }
+    qcnn_codebook form = qcnn_codebook_form(shape, s->groups, setting->set_per_group, setting->subspace, setting->n_codewords);
+    form.codeword_type = setting->codeword_type;
+    const qcnn_fit_problem problem = { .n = s->n, .gram = (float **)s->gram, .target = (float **)s->weights };
+    const qcnn_fit_options options = { .name = "", .seed = seed, .n_passes = 1, .n_sweeps = 1, .price = (float)price };
+    QCNN_TRY(qcnn_fit(&form, &problem, &options, tensor, error));
+    tensor->shape = *shape;
+    return QCNN_OK;
+}
+
+// Bits as coded and objective of one window.
+static qcnn_status measure_window(const curve_job *job, int w, const qcnn_layer_setting *setting, double price, double *bits,
+                                  double *objective, qcnn_error *error)
+{
+    const qcnn_statistics *s = &job->layer->windows[w];
+    qcnn_shape shape = qcnn_node_weights(job->original, &job->original->nodes[job->layer->node])->shape;
+    shape.dims[1] = job->layer->width;
+    qcnn_tensor tensor = { 0 };
+    qcnn_status status = fit_window(s, &shape, setting, price, qcnn_rng_split(job->seed, (uint64_t)w), &tensor, error);
+    uint64_t n_bytes = 0;
+    if (status == QCNN_OK)
+        status = qcnn_coded_bytes(&tensor, &n_bytes, error);
+    *bits = 8 * (double)n_bytes;
+    const size_t n = (size_t)qcnn_shape_elements(&shape);
+    float *decoded = qcnn_allocate(n, sizeof *decoded);
+    if (status == QCNN_OK && !decoded)
+        status = qcnn_fail_memory(error, n * sizeof *decoded);
+    if (status == QCNN_OK && qcnn_is_codebook(&tensor))
+        qcnn_codebook_decode(&tensor.codebook, decoded);
+    else if (status == QCNN_OK)
+        memcpy(decoded, tensor.data, n * sizeof *decoded);
+    if (status == QCNN_OK)
+        status = objective_of(s, job->layer->width, decoded, objective, error);
+    qcnn_release(decoded);
+    qcnn_tensor_release(&tensor);
+    return status;
+}
+
+static qcnn_status measure(const curve_job *job, qcnn_setting_curve *curve, int i, qcnn_error *error)
+{
+    const qcnn_surveyed_layer *layer = job->layer;
+    const double price = layer->sensitivity > 0 ? price_at(job->lowest, i) / layer->sensitivity : 0;
+    curve->bits[i] = curve->divergence[i] = 0;
+    for (int w = 0; w < layer->n_windows; w++) {
+        double bits, objective;
+        QCNN_TRY(measure_window(job, w, &curve->setting, price, &bits, &objective, error));
+        curve->bits[i] += bits / layer->share;
+        curve->divergence[i] += layer->sensitivity * objective / layer->share;
+    }
+    return QCNN_OK;
+}
+
+// ---- the curves -----------------------------------------------------------------------------------------------------
+
+static void measure_task(void *argument, int index, int worker)
+{
+    (void)worker;
+    const curve_job *job = argument;
+    const int curve = index / job->n_prices, price = job->first_price + index % job->n_prices * job->step;
+    job->errors[index].status = QCNN_OK;
+    if (job->skip && job->skip[curve])
+        return;
+    job->errors[index].status = measure(job, &job->curves->curves[curve], price, &job->errors[index]);
+}
+
+static qcnn_status measure_all(curve_job *job, const qcnn_parallel *parallel, qcnn_error *error)
+{
+    const int n_tasks = job->curves->n_curves * job->n_prices;
+    qcnn_for(parallel, n_tasks, measure_task, job);
+    for (int i = 0; i < n_tasks; i++)
+        if (job->errors[i].status != QCNN_OK)
+            return qcnn_fail(error, job->errors[i].status, "%s", job->errors[i].message);
+    return QCNN_OK;
+}
+
+// Curves on which the highest price changes next to nothing, or which have no price, become straight.
+static void straighten(const qcnn_layer_curves *curves, bool *straight)
+{
+    for (int c = 0; c < curves->n_curves; c++) {
+        qcnn_setting_curve *curve = &curves->curves[c];
+        const int last = QCNN_N_PRICES - 1;
+        straight[c] = curve->setting.subspace == 0 || curve->bits[last] > 0.97 * curve->bits[0];
+        for (int i = 1; i < last && straight[c]; i++) {
+            curve->bits[i] = curve->bits[0];
+            curve->divergence[i] = curve->divergence[0];
+        }
+    }
+}
+
+qcnn_status qcnn_curves_find(const qcnn_model *original, const qcnn_surveyed_layer *layer, const qcnn_layer_setting *fixed, double lowest,
+                             uint64_t seed, const qcnn_parallel *parallel, qcnn_layer_curves *curves, qcnn_error *error)
+{
+    *curves = (qcnn_layer_curves){ .node = layer->node };
+    qcnn_error errors[MAX_CURVES * QCNN_N_PRICES];
+    bool straight[MAX_CURVES];
+    curves->curves = qcnn_allocate_zeroed(MAX_CURVES, sizeof *curves->curves);
+    if (!curves->curves)
+        return qcnn_fail_memory(error, MAX_CURVES * sizeof *curves->curves);
+    add_candidates(original, layer, fixed, curves);
+    curve_job job = { .original = original, .layer = layer, .lowest = lowest, .seed = seed, .curves = curves, .errors = errors };
+    job.n_prices = 2;
+    job.step = QCNN_N_PRICES - 1;
+    QCNN_TRY(measure_all(&job, parallel, error));
+    straighten(curves, straight);
+    job.first_price = job.step = 1;
+    job.n_prices = QCNN_N_PRICES - 2;
+    job.skip = straight;
+    return measure_all(&job, parallel, error);
+}
+
+void qcnn_curve_at(const qcnn_setting_curve *curve, double lowest, double price, double *bits, double *divergence)
+{
+    // Price 0 stands one step below the lowest one.
+    double at = price > 0 ? 1 + log(price / lowest) / log(QCNN_PRICE_STEP) : 0;
+    at = at < 0 ? 0 : at > QCNN_N_PRICES - 1 ? QCNN_N_PRICES - 1 : at;
+    const int i = at < QCNN_N_PRICES - 1 ? (int)at : QCNN_N_PRICES - 2;
+    const double share = at - i;
+    *bits = exp((1 - share) * log(curve->bits[i] + 1) + share * log(curve->bits[i + 1] + 1)) - 1;
+    *divergence = exp((1 - share) * log(curve->divergence[i] + 1e-12) + share * log(curve->divergence[i + 1] + 1e-12));
+}

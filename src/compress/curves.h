@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// What each setting that a layer may have costs in bits and in divergence, at a row of prices: found by fits of the survey's windows.
+
+#ifndef QCNN_COMPRESS_CURVES_H
+#define QCNN_COMPRESS_CURVES_H
+
+#include "compress/settings.h"
+#include "compress/survey.h"
+
+enum { QCNN_N_PRICES = 6 };
+
+// Prices are in divergence per bit. The first is 0; each other one is QCNN_PRICE_STEP times the one before.
+static const double QCNN_PRICE_STEP = 4;
+
+typedef struct qcnn_setting_curve {
+    qcnn_layer_setting setting;
+    double bits[QCNN_N_PRICES], divergence[QCNN_N_PRICES]; // of the whole layer, weights alone
+    double time;                                           // of a run, in the cost model's units
+} qcnn_setting_curve;
+
+typedef struct qcnn_layer_curves {
+    size_t node;
+    qcnn_setting_curve *curves;
+    int n_curves;
+} qcnn_layer_curves;
+
+// The curves of a surveyed layer, or that of the setting alone that the caller has named in *fixed; `lowest` is the first price above 0.
+// Release with qcnn_curves_free, after a failure too. Errors: MEMORY, UNSUPPORTED.
+qcnn_status qcnn_curves_find(const qcnn_model *original, const qcnn_surveyed_layer *layer, const qcnn_layer_setting *fixed, double lowest,
+                             uint64_t seed, const qcnn_parallel *parallel, qcnn_layer_curves *curves, qcnn_error *error);
+void qcnn_curves_free(qcnn_layer_curves *curves);
+
+// Bits and divergence of a setting at any price: straight lines between their logarithms.
+void qcnn_curve_at(const qcnn_setting_curve *curve, double lowest, double price, double *bits, double *divergence);
+
+#endif
