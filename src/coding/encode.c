@@ -56,20 +56,27 @@ static qcnn_status choose(qcnn_buffer coded, qcnn_content *content)
     return QCNN_OK;
 }
 
-// Int8 numbers: the scales, the largest magnitude L, and integer + L of each as symbols.
+// integer + L of each int8 number, the symbols to code, L being the largest magnitude. NULL: no memory.
+static uint8_t *integer_symbols(const unsigned char *integers, size_t n, int *largest)
+{
+    uint8_t *symbols = qcnn_allocate(n, 1);
+    *largest = 0;
+    for (size_t i = 0; i < n; i++)
+        *largest = abs((int8_t)integers[i]) > *largest ? abs((int8_t)integers[i]) : *largest;
+    for (size_t i = 0; symbols && i < n; i++)
+        symbols[i] = (uint8_t)((int8_t)integers[i] + *largest);
+    return symbols;
+}
+
+// Int8 numbers: the scales, L, and the symbols.
 static qcnn_status code_integers(size_t n, size_t n_scales, qcnn_content *content, qcnn_error *error)
 {
-    const unsigned char *plain = content->owned, *integers = plain + n_scales * sizeof(float);
-    uint8_t *symbols = qcnn_allocate(n, 1);
+    int largest;
+    uint8_t *symbols = integer_symbols((const unsigned char *)content->owned + n_scales * sizeof(float), n, &largest);
     if (!symbols)
         return qcnn_fail_memory(error, n);
-    int largest = 0;
-    for (size_t i = 0; i < n; i++)
-        largest = abs((int8_t)integers[i]) > largest ? abs((int8_t)integers[i]) : largest;
-    for (size_t i = 0; i < n; i++)
-        symbols[i] = (uint8_t)((int8_t)integers[i] + largest);
     qcnn_buffer coded = { 0 };
-    qcnn_write_bytes(&coded, plain, n_scales * sizeof(float));
+    qcnn_write_bytes(&coded, content->owned, n_scales * sizeof(float));
     qcnn_write_u8(&coded, (uint8_t)largest);
     const qcnn_status status = qcnn_rans_encode(&(qcnn_rows){ n_scales, n / n_scales, 2 * largest + 1 }, symbols, &coded, error);
     qcnn_release(symbols);
@@ -79,10 +86,15 @@ static qcnn_status code_integers(size_t n, size_t n_scales, qcnn_content *conten
     return status;
 }
 
+static qcnn_rows assignment_rows(const qcnn_codebook *book)
+{
+    return (qcnn_rows){ (size_t)book->groups * (size_t)book->n_subspaces, (size_t)book->n_taps * (size_t)book->n_outputs,
+                        book->n_codewords };
+}
+
 static qcnn_status code_assignments(const qcnn_codebook *book, qcnn_content *content, qcnn_error *error)
 {
-    const qcnn_rows rows = { (size_t)book->groups * (size_t)book->n_subspaces, (size_t)book->n_taps * (size_t)book->n_outputs,
-                             book->n_codewords };
+    const qcnn_rows rows = assignment_rows(book);
     qcnn_buffer coded = { 0 };
     const qcnn_status status = qcnn_rans_encode(&rows, book->assignments, &coded, error);
     if (status == QCNN_OK)
@@ -178,6 +190,61 @@ qcnn_status qcnn_coded_bytes(const qcnn_tensor *tensor, uint64_t *n_bytes, qcnn_
         return count_section(QCNN_SECTION_DATA, tensor, n_bytes, error);
     QCNN_TRY(count_section(QCNN_SECTION_CODEWORDS, tensor, n_bytes, error));
     return count_section(QCNN_SECTION_ASSIGNMENTS, tensor, n_bytes, error);
+}
+
+static void add_parts(double symbol_bits, double table_bits, double plain_bits, double *growing, double *constant)
+{
+    const double coded_constant = table_bits + 32 * QCNN_RANS_LANES;
+    const bool coded = symbol_bits + coded_constant < plain_bits;
+    *growing += coded ? symbol_bits : plain_bits;
+    *constant += coded ? coded_constant : 0;
+}
+
+// Of a plain int8 content.
+static qcnn_status integer_parts(size_t n, size_t n_scales, const unsigned char *plain, double *symbol_bits, double *table_bits,
+                                 qcnn_error *error)
+{
+    int largest;
+    uint8_t *symbols = integer_symbols(plain + n_scales * sizeof(float), n, &largest);
+    if (!symbols)
+        return qcnn_fail_memory(error, n);
+    const qcnn_status status = qcnn_rans_measure(&(qcnn_rows){ n_scales, n / n_scales, 2 * largest + 1 }, symbols, symbol_bits, table_bits, error);
+    qcnn_release(symbols);
+    return status;
+}
+
+// Numbers of a section: with a scale for each of n_scales runs, of which there are more the more channels, or not.
+static qcnn_status number_parts(uint32_t type, const qcnn_tensor *tensor, qcnn_number_type number_type, size_t n, size_t n_scales,
+                                bool scales_grow, double *growing, double *constant, qcnn_error *error)
+{
+    qcnn_content content;
+    QCNN_TRY(qcnn_encode(type, tensor, true, &content, error));
+    double symbol_bits = 8 * (double)content.n_bytes, table_bits = 0;
+    qcnn_status status = QCNN_OK;
+    if (number_type == QCNN_INT8) {
+        status = integer_parts(n, n_scales, content.owned, &symbol_bits, &table_bits, error);
+        *(scales_grow ? growing : constant) += 32 * (double)n_scales;
+    }
+    add_parts(symbol_bits, table_bits, 8 * (double)(number_type == QCNN_INT8 ? n : content.n_bytes), growing, constant);
+    qcnn_release(content.owned);
+    return status;
+}
+
+qcnn_status qcnn_coded_parts(const qcnn_tensor *tensor, double *growing, double *constant, qcnn_error *error)
+{
+    const qcnn_codebook *book = &tensor->codebook;
+    *growing = *constant = 0;
+    if (!qcnn_is_codebook(tensor))
+        return number_parts(QCNN_SECTION_DATA, tensor, tensor->data_type, (size_t)qcnn_shape_elements(&tensor->shape),
+                            (size_t)tensor->shape.dims[0], false, growing, constant, error);
+    const size_t n_books = (size_t)book->n_sets * (size_t)book->n_subspaces, n = n_books * (size_t)book->n_codewords * (size_t)book->subspace;
+    QCNN_TRY(number_parts(QCNN_SECTION_CODEWORDS, tensor, book->codeword_type, n, n_books, true, growing, constant, error));
+    const qcnn_rows rows = assignment_rows(book);
+    double symbol_bits, table_bits;
+    QCNN_TRY(qcnn_rans_measure(&rows, book->assignments, &symbol_bits, &table_bits, error));
+    const double plain = (double)qcnn_assignment_bits(book->n_codewords) * (double)(rows.n_rows * rows.length);
+    add_parts(symbol_bits, table_bits, plain, growing, constant);
+    return QCNN_OK;
 }
 
 uint64_t qcnn_codebook_coded_bytes(const qcnn_codebook *book)

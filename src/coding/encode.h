@@ -22,7 +22,11 @@ qcnn_status qcnn_encode(uint32_t type, const qcnn_tensor *tensor, bool plain, qc
 // The exact bytes of a tensor's sections in a file, without padding: encodes and counts. Errors: as above.
 qcnn_status qcnn_coded_bytes(const qcnn_tensor *tensor, uint64_t *n_bytes, qcnn_error *error);
 
-// The same of a codebook alone; 0 where it cannot be encoded.
+// About the same in bits, in two parts: what grows with the number of input channels, and what does not. So a part of a layer tells what
+// the whole one will take. Errors: as above.
+qcnn_status qcnn_coded_parts(const qcnn_tensor *tensor, double *growing, double *constant, qcnn_error *error);
+
+// The exact bytes of a codebook alone; 0 where it cannot be encoded.
 uint64_t qcnn_codebook_coded_bytes(const qcnn_codebook *codebook);
 
 // Sorts the codewords of each subspace and set by how often they are used (the network stays the same to the bit) and makes zeros of

@@ -3,6 +3,7 @@
 
 #include "coding/rans_encode.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "coding/tables.h"
@@ -119,6 +120,26 @@ qcnn_status qcnn_rans_encode(const qcnn_rows *rows, const uint8_t *symbols, qcnn
     if (status == QCNN_OK) {
         write_tables(&tables, rows, buffer);
         status = write_symbols(&tables, rows, symbols, buffer, error);
+    }
+    qcnn_tables_free(&tables);
+    return status;
+}
+
+qcnn_status qcnn_rans_measure(const qcnn_rows *rows, const uint8_t *symbols, double *symbol_bits, double *table_bits, qcnn_error *error)
+{
+    qcnn_tables tables;
+    const qcnn_status status = qcnn_tables_choose(rows, symbols, &tables, error);
+    *symbol_bits = status == QCNN_OK ? (double)rows->n_rows * qcnn_assignment_bits(tables.n_tables) : 0;
+    *table_bits = 0;
+    for (int t = 0; status == QCNN_OK && t < tables.n_tables; t++) {
+        uint64_t bits;
+        qcnn_table_order(tables.frequencies + t * rows->n_symbols, rows->n_symbols, &bits);
+        *table_bits += (double)bits;
+    }
+    for (size_t r = 0; status == QCNN_OK && r < rows->n_rows; r++) {
+        const uint16_t *frequencies = tables.frequencies + (size_t)tables.table_of_row[r] * (size_t)rows->n_symbols;
+        for (size_t i = 0; i < rows->length; i++)
+            *symbol_bits += QCNN_RANS_BITS - log2(frequencies[symbols[r * rows->length + i]]);
     }
     qcnn_tables_free(&tables);
     return status;

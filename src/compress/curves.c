@@ -179,19 +179,17 @@ static qcnn_status fit_window(const qcnn_statistics *s, const qcnn_shape *shape,
     return QCNN_OK;
 }
 
-// Bits as coded and objective of one window.
+// Bits as coded, of a window and of the layer's constant part, and objective of one window.
 static qcnn_status measure_window(const curve_job *job, int w, const qcnn_layer_setting *setting, double price, double *bits,
-                                  double *objective, qcnn_error *error)
+                                  double *constant, double *objective, qcnn_error *error)
 {
     const qcnn_statistics *s = &job->layer->windows[w];
     qcnn_shape shape = qcnn_node_weights(job->original, &job->original->nodes[job->layer->node])->shape;
     shape.dims[1] = job->layer->width;
     qcnn_tensor tensor = { 0 };
     qcnn_status status = fit_window(s, &shape, setting, price, qcnn_rng_split(job->seed, (uint64_t)w), &tensor, error);
-    uint64_t n_bytes = 0;
     if (status == QCNN_OK)
-        status = qcnn_coded_bytes(&tensor, &n_bytes, error);
-    *bits = 8 * (double)n_bytes;
+        status = qcnn_coded_parts(&tensor, bits, constant, error);
     const size_t n = (size_t)qcnn_shape_elements(&shape);
     float *decoded = qcnn_allocate(n, sizeof *decoded);
     if (status == QCNN_OK && !decoded)
@@ -213,9 +211,9 @@ static qcnn_status measure(const curve_job *job, qcnn_setting_curve *curve, int 
     const double price = layer->sensitivity > 0 ? price_at(job->lowest, i) / layer->sensitivity : 0;
     curve->bits[i] = curve->divergence[i] = 0;
     for (int w = 0; w < layer->n_windows; w++) {
-        double bits, objective;
-        QCNN_TRY(measure_window(job, w, &curve->setting, price, &bits, &objective, error));
-        curve->bits[i] += bits / layer->share;
+        double bits, constant, objective;
+        QCNN_TRY(measure_window(job, w, &curve->setting, price, &bits, &constant, &objective, error));
+        curve->bits[i] += bits / layer->share + constant / layer->n_windows;
         curve->divergence[i] += layer->sensitivity * objective / layer->share;
     }
     return QCNN_OK;

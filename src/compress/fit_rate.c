@@ -88,24 +88,46 @@ int qcnn_fit_largest_integer(const fit_state *s, int set, int m)
     return best;
 }
 
+enum { N_INTEGERS = 2 * QCNN_MAX_INTEGER + 1 };
+
+// The integers that the used codewords of a codebook would be rounded to, counted.
+static void count_integers(const fit_state *s, int set, int m, const book_use *use, double *counts)
+{
+    const int width = s->blocks[m].width;
+    const float *word = fit_codebook(s, set, m);
+    double square, largest;
+    measure_words(s, set, m, use, &square, &largest);
+    const double step = largest / qcnn_fit_largest_integer(s, set, m);
+    for (int k = 0; k < s->form->n_codewords; k++, word += s->form->subspace)
+        for (int i = 0; i < width && use->counts[k] > 0 && step > 0; i++)
+            counts[(int)lrint((double)word[i] / step) + QCNN_MAX_INTEGER]++;
+}
+
+static double entropy_of(const double *counts, int n)
+{
+    double total = 0, bits = 0;
+    for (int i = 0; i < n; i++)
+        total += counts[i];
+    for (int i = 0; i < n; i++)
+        bits += counts[i] > 0 ? counts[i] * log2(total / counts[i]) : 0;
+    return bits;
+}
+
 // Bits of everything as it is now.
 static double count_bits(const fit_state *s)
 {
-    double bits = 0;
+    double bits = 0, integers[N_INTEGERS] = { 0 };
+    const qcnn_number_type type = s->form->codeword_type;
     for (int set = 0; set < s->form->n_sets; set++)
         for (int m = 0; m < s->form->n_subspaces; m++) {
             book_use use;
-            double square, largest;
             count_use(s, set, m, &use);
-            measure_words(s, set, m, &use, &square, &largest);
-            const double n = (double)use.n_used * s->blocks[m].width;
-            const double step = largest / qcnn_fit_largest_integer(s, set, m);
-            const double word = s->form->codeword_type == QCNN_INT8      ? largest > 0 ? bits_of_integer(sqrt(square) / step) : 0
-                                : s->form->codeword_type == QCNN_FLOAT16 ? 16
-                                                                         : 32;
-            bits += use.bits + n * word + 32;
+            bits += use.bits;
+            if (type == QCNN_INT8)
+                count_integers(s, set, m, &use, integers);
+            bits += type == QCNN_INT8 ? 32 : use.n_used * s->blocks[m].width * (type == QCNN_FLOAT16 ? 16.0 : 32.0);
         }
-    return bits;
+    return bits + entropy_of(integers, N_INTEGERS);
 }
 
 void qcnn_fit_steer(fit_state *s)

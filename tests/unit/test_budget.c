@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+// Settings from the search: the size that was asked for, the loss that was allowed, what the caller has named, one result for any
+// number of threads.
+
+#include "compress/judge.h"
+#include "small_network.h"
+
+typedef struct goal {
+    double ratio, max_drop;
+    const char *settings;
+    const qcnn_parallel *parallel;
+} goal;
+
+static qcnn_status try_compress(const qcnn_model *original, const qcnn_dataset *dataset, goal wanted, qcnn_model **compressed,
+                                qcnn_error *error)
+{
+    qcnn_compress_options options = qcnn_compress_options_default();
+    options.ratio = wanted.ratio;
+    options.max_drop = wanted.max_drop;
+    options.settings = wanted.settings;
+    options.parallel = wanted.parallel;
+    options.correction = QCNN_CORRECTION_NETWORK;
+    options.calibration = dataset;
+    return qcnn_compress(original, &options, compressed, error);
+}
+
+static qcnn_model *compress(const qcnn_model *original, const qcnn_dataset *dataset, goal wanted)
+{
+    qcnn_model *compressed;
+    qcnn_error error = { 0 };
+    if (try_compress(original, dataset, wanted, &compressed, &error) != QCNN_OK)
+        fail_msg("%s", error.message);
+    return compressed;
+}
+
+static size_t size_of(const qcnn_model *model)
+{
+    void *file;
+    size_t n_bytes;
+    assert_int_equal(qcnn_save_memory(model, &file, &n_bytes, NULL), QCNN_OK);
+    qcnn_bytes_free(file);
+    return n_bytes;
+}
+
+static void test_ratio_is_hit(void **state)
+{
+    (void)state;
+    qcnn_model *original = new_model();
+    qcnn_dataset *dataset = new_dataset(1);
+    static const double ratios[] = { 5, 10 };
+    for (int i = 0; i < 2; i++) {
+        qcnn_model *compressed = compress(original, dataset, (goal){ .ratio = ratios[i] });
+        const double ratio = (double)qcnn_model_original_bytes(original) / (double)size_of(compressed);
+        print_message("asked for %g, got %.3f\n", ratios[i], ratio);
+        assert_true(fabs(ratio / ratios[i] - 1) < 0.02);
+        qcnn_model_free(compressed);
+    }
+    qcnn_dataset_free(dataset);
+    qcnn_model_free(original);
+}
+
+static void test_too_small(void **state)
+{
+    (void)state;
+    qcnn_model *original = new_model(), *compressed;
+    qcnn_dataset *dataset = new_dataset(1);
+    qcnn_error error;
+    assert_int_equal(try_compress(original, dataset, (goal){ .ratio = 1000 }, &compressed, &error), QCNN_ERROR_ARGUMENT);
+    assert_non_null(strstr(error.message, "no settings make the file so small"));
+    qcnn_dataset_free(dataset);
+    qcnn_model_free(original);
+}
+
+static void test_named_layers_are_kept(void **state)
+{
+    (void)state;
+    qcnn_model *original = new_model();
+    qcnn_dataset *dataset = new_dataset(1);
+    qcnn_model *compressed = compress(original, dataset, (goal){ .ratio = 5, .settings = "grouped=6/16,conv1=dense" });
+    for (int i = 0; i < qcnn_model_n_layers(compressed); i++) {
+        const qcnn_layer_info layer = qcnn_model_layer(compressed, i);
+        if (!strcmp(layer.name, "grouped"))
+            assert_true(layer.subspace == 6 && layer.codewords <= 16);
+        if (!strcmp(layer.name, "conv1"))
+            assert_string_equal(layer.storage, "float32");
+    }
+    qcnn_model_free(compressed);
+    qcnn_dataset_free(dataset);
+    qcnn_model_free(original);
+}
+
+static void test_drop_is_kept_to(void **state)
+{
+    (void)state;
+    qcnn_model *original = new_model();
+    qcnn_dataset *dataset = new_dataset(1);
+    qcnn_samples samples;
+    qcnn_judge *judge;
+    assert_int_equal(qcnn_samples_open(original, dataset, NULL, 0, &samples, NULL), QCNN_OK);
+    assert_int_equal(qcnn_judge_new(original, &samples, QCNN_PART_HELD_OUT, samples.n_images[QCNN_PART_HELD_OUT], NULL, &judge, NULL), QCNN_OK);
+    size_t before = SIZE_MAX;
+    for (int i = 0; i < 2; i++) {
+        const double limit = i ? 8 : 1;
+        qcnn_model *compressed = compress(original, dataset, (goal){ .max_drop = limit });
+        qcnn_verdict verdict;
+        assert_int_equal(qcnn_judge_model(judge, compressed, &verdict, NULL), QCNN_OK);
+        print_message("at most %g points: %.2f, %zu bytes\n", limit, 100 * verdict.drop, size_of(compressed));
+        assert_true(100 * verdict.drop <= limit);
+        assert_true(size_of(compressed) <= before);
+        before = size_of(compressed);
+        qcnn_model_free(compressed);
+    }
+    qcnn_judge_free(judge);
+    qcnn_samples_close(&samples);
+    qcnn_dataset_free(dataset);
+    qcnn_model_free(original);
+}
+
+static void test_threads_change_nothing(void **state)
+{
+    (void)state;
+    qcnn_model *original = new_model();
+    qcnn_dataset *dataset = new_dataset(1);
+    void *files[2];
+    size_t n_bytes[2];
+    for (int i = 0; i < 2; i++) {
+        qcnn_pool *pool;
+        assert_int_equal(qcnn_pool_create(1 + 2 * i, &pool, NULL), QCNN_OK);
+        qcnn_model *compressed = compress(original, dataset, (goal){ .ratio = 8, .parallel = qcnn_pool_hook(pool) });
+        assert_int_equal(qcnn_save_memory(compressed, &files[i], &n_bytes[i], NULL), QCNN_OK);
+        qcnn_model_free(compressed);
+        qcnn_pool_free(pool);
+    }
+    assert_int_equal(n_bytes[0], n_bytes[1]);
+    assert_memory_equal(files[0], files[1], n_bytes[0]);
+    qcnn_bytes_free(files[0]);
+    qcnn_bytes_free(files[1]);
+    qcnn_dataset_free(dataset);
+    qcnn_model_free(original);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ratio_is_hit),    cmocka_unit_test(test_too_small),
+        cmocka_unit_test(test_named_layers_are_kept), cmocka_unit_test(test_drop_is_kept_to),
+        cmocka_unit_test(test_threads_change_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
