@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A window is made into a network of one layer, so that statistics and fits see nothing special in it. Sensitivities come from
-// runs of the whole network in which one layer's weights carry noise: independent noise of variance v in every weight changes the
-// responses of a row by v * outputs * (sum of the inputs' variances), whatever the weights are.
+// runs of the whole network in which one layer's weights carry noise, more where inputs are weaker, as the error of a good quantizer:
+// independent noise of variance v_i changes the responses of a row by outputs * (sum of v_i * variance of input i).
 
 #include "compress/survey.h"
 
@@ -123,6 +123,7 @@ typedef struct layer_walk {
     qcnn_statistics_builder *builders[QCNN_SURVEY_WINDOWS];
     float *compact; // [chunk][outer][groups * width][inner]
     channel_sums channels;
+    double mean_variance; // of the channels
 } layer_walk;
 
 static void cut_window(const layer_walk *walk, const float *input, int first, int width, float *compact)
@@ -211,8 +212,20 @@ static qcnn_status copy_tensor(qcnn_tensor *tensor, qcnn_error *error)
     return QCNN_OK;
 }
 
-// Adds noise to a layer's weights; the bias takes out what it does to the mean of the responses.
-static qcnn_status add_noise(const surveyor *s, const layer_walk *walk, size_t n, double variance, qcnn_model *model, qcnn_error *error)
+// Variance of input channel c, and what the noise of its weights is divided by: few channels are nearly silent, and may not drown all.
+static double channel_variance(const channel_sums *channels, size_t c)
+{
+    const double mean = channels->sum[c] / channels->n;
+    return fmax(channels->square[c] / channels->n - mean * mean, 0);
+}
+
+static double noise_divisor(const layer_walk *walk, size_t c)
+{
+    return channel_variance(&walk->channels, c) + 0.1 * walk->mean_variance + 1e-30;
+}
+
+// Adds noise of this strength to a layer's weights; the bias takes out what it does to the mean of the responses.
+static qcnn_status add_noise(const surveyor *s, const layer_walk *walk, size_t n, double strength, qcnn_model *model, qcnn_error *error)
 {
     qcnn_tensor *weights = qcnn_node_weights(model, &model->nodes[n]), *bias = qcnn_node_bias(model, &model->nodes[n]);
     QCNN_TRY(copy_tensor(weights, error));
@@ -222,31 +235,31 @@ static qcnn_status add_noise(const surveyor *s, const layer_walk *walk, size_t n
     const size_t n_taps = (size_t)qcnn_shape_elements(&weights->shape) / n_outputs / n_channels;
     float *w = weights->owned_data, *b = bias ? bias->owned_data : NULL;
     qcnn_rng rng = { qcnn_rng_split(s->seed, n) };
-    const double deviation = sqrt(variance);
     double pair[2] = { 0, 0 };
     for (size_t o = 0, i = 0; o < n_outputs; o++) {
-        const double *sum = walk->channels.sum + o / (n_outputs / (size_t)walk->groups) * n_channels;
+        const size_t first = o / (n_outputs / (size_t)walk->groups) * n_channels;
         double shift = 0;
-        for (size_t c = 0; c < n_channels; c++)
+        for (size_t c = 0; c < n_channels; c++) {
+            const double deviation = sqrt(strength / noise_divisor(walk, first + c));
             for (size_t t = 0; t < n_taps; t++, i++) {
                 if (i % 2 == 0)
                     normal_pair(&rng, &pair[0], &pair[1]);
-                const double noise = deviation * pair[i % 2];
-                w[i] += (float)noise;
-                shift += noise * sum[c] / walk->channels.n;
+                w[i] += (float)(deviation * pair[i % 2]);
+                shift += deviation * pair[i % 2] * walk->channels.sum[first + c] / walk->channels.n;
             }
+        }
         if (b)
             b[o] -= (float)shift;
     }
     return QCNN_OK;
 }
 
-static qcnn_status judge_noise(const surveyor *s, const layer_walk *walk, size_t n, double variance, qcnn_verdict *verdict,
+static qcnn_status judge_noise(const surveyor *s, const layer_walk *walk, size_t n, double strength, qcnn_verdict *verdict,
                                qcnn_error *error)
 {
     qcnn_model *model;
     QCNN_TRY(qcnn_model_copy(s->original, &model, error));
-    qcnn_status status = add_noise(s, walk, n, variance, model, error);
+    qcnn_status status = add_noise(s, walk, n, strength, model, error);
     if (status == QCNN_OK)
         status = qcnn_model_prepare(model, NULL, error);
     if (status == QCNN_OK)
@@ -264,26 +277,27 @@ static double mean_power(const qcnn_tensor *tensor)
     return sum / (double)n;
 }
 
-static qcnn_status find_sensitivity(surveyor *s, const layer_walk *walk, qcnn_surveyed_layer *layer, qcnn_error *error)
+static qcnn_status find_sensitivity(surveyor *s, layer_walk *walk, qcnn_surveyed_layer *layer, qcnn_error *error)
 {
     const qcnn_tensor *weights = qcnn_node_weights(s->original, walk->node);
     const size_t n_channels = (size_t)walk->groups * (size_t)walk->n_channels;
     const double n_taps = (double)qcnn_shape_elements(&weights->shape) / (double)weights->shape.dims[0] / walk->n_channels;
-    double inputs = 0; // sum of variances over the rows of all groups
-    for (size_t c = 0; c < n_channels; c++) {
-        const double mean = walk->channels.sum[c] / walk->channels.n;
-        inputs += n_taps * (walk->channels.square[c] / walk->channels.n - mean * mean);
-    }
-    double variance = first_noise * mean_power(weights);
+    walk->mean_variance = 0;
+    for (size_t c = 0; c < n_channels; c++)
+        walk->mean_variance += channel_variance(&walk->channels, c) / (double)n_channels;
+    double inputs = 0; // response that noise of strength 1 makes in an output, over the rows of all groups
+    for (size_t c = 0; c < n_channels; c++)
+        inputs += n_taps * channel_variance(&walk->channels, c) / noise_divisor(walk, c);
+    double strength = first_noise * mean_power(weights) * walk->mean_variance;
     qcnn_verdict verdict = { 0 };
     for (int attempt = 0; attempt < 3; attempt++) {
-        QCNN_TRY(judge_noise(s, walk, layer->node, variance, &verdict, error));
-        if (!(verdict.divergence < wanted_divergence / 4 || verdict.divergence > wanted_divergence * 4))
+        QCNN_TRY(judge_noise(s, walk, layer->node, strength, &verdict, error));
+        if (attempt == 2 || !(verdict.divergence < wanted_divergence / 4 || verdict.divergence > wanted_divergence * 4))
             break;
         const double factor = wanted_divergence / (verdict.divergence > 1e-6 ? verdict.divergence : 1e-6);
-        variance *= factor > 100 ? 100 : factor < 0.01 ? 0.01 : factor;
+        strength *= factor > 100 ? 100 : factor < 0.01 ? 0.01 : factor;
     }
-    const double objective = variance * inputs * (double)weights->shape.dims[0] / walk->groups;
+    const double objective = strength * inputs * (double)weights->shape.dims[0] / walk->groups;
     layer->sensitivity = objective > 0 ? verdict.divergence / objective : 0;
     s->noise_divergence += verdict.divergence;
     s->noise_drop += verdict.drop;

@@ -47,14 +47,11 @@ static void test_ratio_is_hit(void **state)
     (void)state;
     qcnn_model *original = new_model();
     qcnn_dataset *dataset = new_dataset(1);
-    static const double ratios[] = { 5, 10 };
-    for (int i = 0; i < 2; i++) {
-        qcnn_model *compressed = compress(original, dataset, (goal){ .ratio = ratios[i] });
-        const double ratio = (double)qcnn_model_original_bytes(original) / (double)size_of(compressed);
-        print_message("asked for %g, got %.3f\n", ratios[i], ratio);
-        assert_true(fabs(ratio / ratios[i] - 1) < 0.02);
-        qcnn_model_free(compressed);
-    }
+    qcnn_model *compressed = compress(original, dataset, (goal){ .ratio = 10 });
+    const double ratio = (double)qcnn_model_original_bytes(original) / (double)size_of(compressed);
+    print_message("asked for 10, got %.3f\n", ratio);
+    assert_true(fabs(ratio / 10 - 1) < 0.02);
+    qcnn_model_free(compressed);
     qcnn_dataset_free(dataset);
     qcnn_model_free(original);
 }
@@ -97,19 +94,14 @@ static void test_drop_is_kept_to(void **state)
     qcnn_samples samples;
     qcnn_judge *judge;
     assert_int_equal(qcnn_samples_open(original, dataset, NULL, 0, &samples, NULL), QCNN_OK);
-    assert_int_equal(qcnn_judge_new(original, &samples, QCNN_PART_HELD_OUT, samples.n_images[QCNN_PART_HELD_OUT], NULL, &judge, NULL), QCNN_OK);
-    size_t before = SIZE_MAX;
-    for (int i = 0; i < 2; i++) {
-        const double limit = i ? 8 : 1;
-        qcnn_model *compressed = compress(original, dataset, (goal){ .max_drop = limit });
-        qcnn_verdict verdict;
-        assert_int_equal(qcnn_judge_model(judge, compressed, &verdict, NULL), QCNN_OK);
-        print_message("at most %g points: %.2f, %zu bytes\n", limit, 100 * verdict.drop, size_of(compressed));
-        assert_true(100 * verdict.drop <= limit);
-        assert_true(size_of(compressed) <= before);
-        before = size_of(compressed);
-        qcnn_model_free(compressed);
-    }
+    assert_int_equal(qcnn_judge_new(original, &samples, QCNN_PART_HELD_OUT, samples.n_images[QCNN_PART_HELD_OUT], NULL, &judge, NULL),
+                     QCNN_OK);
+    qcnn_model *compressed = compress(original, dataset, (goal){ .max_drop = 0.2 });
+    qcnn_verdict verdict;
+    assert_int_equal(qcnn_judge_model(judge, compressed, &verdict, NULL), QCNN_OK);
+    print_message("at most 0.2 points: %.2f, %zu bytes\n", 100 * verdict.drop, size_of(compressed));
+    assert_true(100 * verdict.drop <= 0.2);
+    qcnn_model_free(compressed);
     qcnn_judge_free(judge);
     qcnn_samples_close(&samples);
     qcnn_dataset_free(dataset);
@@ -142,8 +134,8 @@ static void test_threads_change_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ratio_is_hit),    cmocka_unit_test(test_too_small),
-        cmocka_unit_test(test_named_layers_are_kept), cmocka_unit_test(test_drop_is_kept_to),
+        cmocka_unit_test(test_ratio_is_hit),           cmocka_unit_test(test_too_small),
+        cmocka_unit_test(test_named_layers_are_kept),  cmocka_unit_test(test_drop_is_kept_to),
         cmocka_unit_test(test_threads_change_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
