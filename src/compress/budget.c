@@ -15,7 +15,8 @@ static const double ratio_tolerance = 0.015, drop_tolerance = 0.25;
 typedef struct budget {
     const qcnn_model *original;
     const qcnn_compress_options *options;
-    qcnn_layer_setting *settings; // [n_nodes]
+    qcnn_compress_options attempts;               // the same without refinement
+    qcnn_layer_setting *settings, *best_settings; // [n_nodes]: of an attempt, of the best one
     qcnn_samples samples;
     qcnn_judge *few, *all; // held-out images: for the survey, for what was compressed
     qcnn_search *search;
@@ -51,6 +52,7 @@ static void keep(budget *b, qcnn_model *model, double n_bytes)
     qcnn_model_free(b->best);
     b->best = model;
     b->best_bytes = n_bytes;
+    memcpy(b->best_settings, b->settings, b->original->n_nodes * sizeof *b->settings);
 }
 
 // ---- a size ---------------------------------------------------------------------------------------------------------
@@ -59,7 +61,7 @@ static qcnn_status try_size(budget *b, double asked, double wanted, qcnn_search_
 {
     qcnn_model *model;
     QCNN_TRY(qcnn_search_for_bytes(b->search, asked, b->settings, expected, error));
-    QCNN_TRY(qcnn_compress_with(b->original, b->settings, b->options, &model, error));
+    QCNN_TRY(qcnn_compress_with(b->original, b->settings, &b->attempts, &model, error));
     const qcnn_status status = file_bytes(model, n_bytes, error);
     if (status == QCNN_OK && (!b->best || fabs(*n_bytes - wanted) < fabs(b->best_bytes - wanted)))
         keep(b, model, *n_bytes);
@@ -92,7 +94,7 @@ static qcnn_status try_divergence(budget *b, double divergence, double limit, do
     qcnn_verdict verdict = { 0 };
     double n_bytes = 0;
     QCNN_TRY(qcnn_search_for_divergence(b->search, divergence, b->settings, &expected, error));
-    QCNN_TRY(qcnn_compress_with(b->original, b->settings, b->options, &model, error));
+    QCNN_TRY(qcnn_compress_with(b->original, b->settings, &b->attempts, &model, error));
     qcnn_status status = qcnn_judge_model(b->all, model, &verdict, error);
     if (status == QCNN_OK)
         status = file_bytes(model, &n_bytes, error);
@@ -124,12 +126,17 @@ static qcnn_status compress_to_drop(budget *b, qcnn_error *error)
 qcnn_status qcnn_compress_to_budget(const qcnn_model *original, const qcnn_layer_setting *named, const qcnn_compress_options *options,
                                     qcnn_model **compressed, qcnn_error *error)
 {
-    budget b = { .original = original, .options = options };
+    budget b = { .original = original, .options = options, .attempts = *options };
+    b.attempts.refine_minutes = 0;
     b.settings = qcnn_allocate_zeroed(original->n_nodes, sizeof *b.settings);
-    qcnn_status status = b.settings ? prepare(&b, named, error) : qcnn_fail_memory(error, original->n_nodes * sizeof *b.settings);
+    b.best_settings = qcnn_allocate_zeroed(original->n_nodes, sizeof *b.best_settings);
+    qcnn_status status =
+        b.settings && b.best_settings ? prepare(&b, named, error) : qcnn_fail_memory(error, original->n_nodes * sizeof *b.settings);
     if (status == QCNN_OK)
         status = options->ratio > 0 ? compress_to_ratio(&b, error) : compress_to_drop(&b, error);
-    if (status == QCNN_OK) {
+    if (status == QCNN_OK && options->refine_minutes > 0) {
+        status = qcnn_compress_with(original, b.best_settings, options, compressed, error);
+    } else if (status == QCNN_OK) {
         *compressed = b.best;
         b.best = NULL;
     }
@@ -139,5 +146,6 @@ qcnn_status qcnn_compress_to_budget(const qcnn_model *original, const qcnn_layer
     qcnn_judge_free(b.all);
     qcnn_samples_close(&b.samples);
     qcnn_release(b.settings);
+    qcnn_release(b.best_settings);
     return status;
 }
