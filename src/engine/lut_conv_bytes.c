@@ -26,7 +26,9 @@ typedef struct byte_conv {
     qcnn_table_scale tables;
     uint8_t *quads;   // [groups][M][n_quads][height][width][4]
     int32_t *peaks;   // [groups][M]
+    uint32_t *order;  // [groups][M]: a group's subspaces, those whose entries count most first
     int16_t *factors; // [groups][M]
+    uint8_t *weights; // [groups][M]
 } byte_conv;
 
 // A worker's scratch: the ring, which input row each slot holds, the steps of a call, sums [out_width][n_outputs] of a row.
@@ -87,8 +89,10 @@ static size_t place_shared(byte_conv *conv, unsigned char *base)
     const size_t quad_bytes = n_tables * conv->n_quads * (size_t)(conv->height * conv->width) * 4;
     conv->quads = base;
     conv->peaks = (int32_t *)(void *)(base + qcnn_whole_lines(quad_bytes));
-    conv->factors = (int16_t *)(void *)(conv->peaks + n_tables);
-    return qcnn_whole_lines(quad_bytes) + n_tables * (sizeof(int32_t) + sizeof(int16_t));
+    conv->order = (uint32_t *)(void *)(conv->peaks + n_tables);
+    conv->factors = (int16_t *)(void *)(conv->order + n_tables);
+    conv->weights = (uint8_t *)(void *)(conv->factors + n_tables);
+    return qcnn_whole_lines(quad_bytes) + n_tables * (sizeof *conv->peaks + sizeof *conv->order + sizeof *conv->factors + 1);
 }
 
 static void byte_conv_plan(qcnn_step *step)
@@ -133,34 +137,35 @@ static const int8_t *group_codewords(const byte_conv *conv, int64_t group, const
     return codebook->codewords + n * conv->n_quads * 4;
 }
 
-// The largest accumulators. Only the largest of all subspaces counts in the end, in units of the codewords' scales: pixels whose
-// norm, times that of the longest codeword, stays below what another one has reached are passed over. Few are left.
+// The largest accumulator of each subspace: that of the pixel with the largest norm, and of those whose norm, times that of the
+// longest codeword, could exceed it. Few are left.
 static void find_peaks(void *argument, int64_t begin, int64_t end, int worker)
 {
     const byte_conv *conv = argument;
     const qcnn_kernels *kernels = conv->step->kernels;
-    const qcnn_byte_codebook *codebook = conv->step->node->byte_codebook;
     const int64_t n_subspaces = conv->book->n_subspaces, plane = conv->height * conv->width;
     byte_conv_scratch scratch;
     byte_conv_place(conv, conv->step->worker + (size_t)worker * conv->step->worker_bytes, &scratch);
-    float reached = 0; // largest accumulator so far times the scale of its codewords
     for (int64_t i = begin; i < end; i++) {
         const int32_t *sums;
         const int8_t *codewords = group_codewords(conv, i / n_subspaces, &sums);
-        const size_t m = (size_t)(i % n_subspaces), b = (conv->book->n_sets > 1 ? (size_t)i : m);
+        const size_t m = (size_t)(i % n_subspaces);
+        const float norm = conv->step->node->byte_codebook->norms[conv->book->n_sets > 1 ? (size_t)i : m] * 1.0001F; // above rounding
         const uint8_t *x = conv->quads + (size_t)(i * (int64_t)conv->n_quads * plane) * 4;
         kernels->quad_norms((size_t)plane, (int)conv->n_quads, x, (size_t)plane * 4, conv->bytes.zero, scratch.norms);
-        const float scale = codebook->scales[b], norm = codebook->norms[b] * scale * scale * 1.0001F; // above rounding
-        int32_t *peak = &conv->peaks[i];
+        int32_t *peak = &conv->peaks[i], largest = 0;
+        for (int64_t p = 0; p < plane; p++)
+            largest = scratch.norms[p] > largest ? scratch.norms[p] : largest;
         *peak = 0;
-        for (int64_t p = 0; p < plane; p++) {
-            if ((float)scratch.norms[p] * norm <= reached * reached)
-                continue;
-            kernels->table_peaks(1, 1, NULL, (int)conv->n_quads, x + 4 * p, (size_t)plane * 4,
-                                 codewords + m * conv->n_quads * conv->table_width * 4, sums + m * conv->table_width, conv->bytes.zero,
-                                 conv->table_width, peak);
-            reached = (float)*peak * scale > reached ? (float)*peak * scale : reached;
-        }
+        for (int pass = 0; pass < 2 && largest > 0; pass++)
+            for (int64_t p = 0; p < plane; p++) {
+                const bool looked_at =
+                    pass == 0 ? scratch.norms[p] == largest : (float)scratch.norms[p] * norm > (float)*peak * (float)*peak;
+                if (looked_at)
+                    kernels->table_peaks(1, 1, NULL, (int)conv->n_quads, x + 4 * p, (size_t)plane * 4,
+                                         codewords + m * conv->n_quads * conv->table_width * 4, sums + m * conv->table_width,
+                                         conv->bytes.zero, conv->table_width, peak);
+            }
     }
 }
 
@@ -177,26 +182,29 @@ static void taps_inside(int64_t start, int dilation, int kernel, int64_t size, i
         --*last;
 }
 
-// Adds the steps of subspaces m..m_end-1, kernel rows and columns as given, to positions x..x+n_positions-1 of the row.
+// Adds the steps of n_subspaces subspaces, whose entries have one weight, and of the kernel rows and columns given to positions
+// x..x+n_positions-1 of the row.
 static void add_steps(const byte_conv *conv, const byte_conv_scratch *scratch, const uint8_t *codes, const int rows[2],
-                      const int columns[2], int m, int m_end, int64_t x, int64_t n_positions)
+                      const int columns[2], const uint32_t *subspaces, int n_subspaces, int weight, int64_t x, int64_t n_positions)
 {
     const size_t width = conv->table_width, n_outputs = (size_t)conv->book->n_outputs;
     const int64_t left = x * conv->stride_w - conv->pad_left + (int64_t)columns[0] * conv->dilation_w; // input column of the first tap
     const uint32_t table_step = (uint32_t)((size_t)conv->dilation_w * width);
     size_t n = 0;
-    for (; m < m_end; m++)
+    for (int i = 0; i < n_subspaces; i++)
         for (int ky = rows[0]; ky < rows[1]; ky++) {
-            uint32_t table = (uint32_t)(scratch->row_tables[ky] + (size_t)m * (size_t)conv->width * width);
-            uint32_t code = (uint32_t)(((size_t)(m * conv->kernel_h + ky) * (size_t)conv->kernel_w + (size_t)columns[0]) * n_outputs);
+            const size_t m = subspaces[i];
+            uint32_t table = (uint32_t)(scratch->row_tables[ky] + m * (size_t)conv->width * width);
+            uint32_t code =
+                (uint32_t)(((m * (size_t)conv->kernel_h + (size_t)ky) * (size_t)conv->kernel_w + (size_t)columns[0]) * n_outputs);
             for (int kx = columns[0]; kx < columns[1]; kx++, table += table_step, code += (uint32_t)n_outputs) {
                 scratch->steps[n++] = (qcnn_lut_step){ table, code };
-                const bool last = m == m_end - 1 && ky == rows[1] - 1 && kx == columns[1] - 1;
+                const bool last = i == n_subspaces - 1 && ky == rows[1] - 1 && kx == columns[1] - 1;
                 if (!last && n < QCNN_LUT_MAX_STEPS)
                     continue;
                 conv->step->kernels->lut_conv_bytes(n_outputs, (size_t)n_positions, n, scratch->steps, scratch->ring + (size_t)left * width,
-                                                    (size_t)conv->stride_w * width, width, codes, scratch->sums + (size_t)x * n_outputs,
-                                                    n_outputs);
+                                                    (size_t)conv->stride_w * width, width, codes, weight,
+                                                    scratch->sums + (size_t)x * n_outputs, n_outputs);
                 n = 0;
             }
         }
@@ -212,9 +220,15 @@ static void fill(int32_t *numbers, size_t n, int32_t value)
 }
 
 // Sums of one output row, less those of the zeros that entries are offset by.
-static void sum_byte_row(const byte_conv *conv, const byte_conv_scratch *scratch, const uint8_t *codes, int64_t out_row)
+static void sum_byte_row(const byte_conv *conv, const byte_conv_scratch *scratch, const uint8_t *codes, int64_t group, int64_t out_row)
 {
     const qcnn_codebook *book = conv->book;
+    const uint32_t *order = conv->order + group * book->n_subspaces;
+    const uint8_t *weights = conv->weights + group * book->n_subspaces;
+    const int32_t *peaks = conv->peaks + group * book->n_subspaces;
+    int32_t zeros = 0; // of one tap
+    for (int m = 0; m < book->n_subspaces; m++)
+        zeros += peaks[m] > 0 ? 128 << weights[m] : 0;
     const size_t n_outputs = (size_t)book->n_outputs;
     const int64_t top = out_row * conv->stride_h - conv->pad_top;
     int rows[2];
@@ -231,12 +245,16 @@ static void sum_byte_row(const byte_conv *conv, const byte_conv_scratch *scratch
             taps_inside(end * conv->stride_w - conv->pad_left, conv->dilation_w, conv->kernel_w, conv->width, &next[0], &next[1]);
         } while (end < conv->out_width && next[0] == columns[0] && next[1] == columns[1]);
         const int n_taps = (rows[1] - rows[0]) * (columns[1] - columns[0]);
-        fill(scratch->sums + (size_t)x * n_outputs, (size_t)(end - x) * n_outputs, -128 * book->n_subspaces * n_taps);
-        if (n_taps > 0)
-            for (int m = 0; m < book->n_subspaces; m += conv->subspaces_per_call) {
-                const int m_end = m + conv->subspaces_per_call < book->n_subspaces ? m + conv->subspaces_per_call : book->n_subspaces;
-                add_steps(conv, scratch, codes, rows, columns, m, m_end, x, end - x);
-            }
+        fill(scratch->sums + (size_t)x * n_outputs, (size_t)(end - x) * n_outputs, -zeros * n_taps);
+        for (int i = 0, n; n_taps > 0 && i < book->n_subspaces; i += n) {
+            const int weight = weights[order[i]];
+            for (n = 0; n < conv->subspaces_per_call && i + n < book->n_subspaces && weights[order[i + n]] == weight; n++)
+                if (peaks[order[i + n]] == 0)
+                    break; // zero throughout: nothing to add
+            if (n > 0)
+                add_steps(conv, scratch, codes, rows, columns, order + i, n, weight, x, end - x);
+            n += n == 0;
+        }
         x = end;
     }
 }
@@ -282,9 +300,9 @@ static void run_byte_strip(void *argument, int index, int worker)
     float *output = conv->output + (size_t)group * n_outputs * out_plane;
     for (int64_t out_row = first; out_row < end; out_row++) {
         build_byte_rows(conv, &scratch, group, out_row);
-        sum_byte_row(conv, &scratch, codes, out_row);
+        sum_byte_row(conv, &scratch, codes, group, out_row);
         float *row = output + out_row * conv->out_width;
-        step->kernels->dequantize_turned((size_t)conv->out_width, n_outputs, scratch.sums, n_outputs, conv->tables.scale, scratch.starts,
+        step->kernels->dequantize_turned((size_t)conv->out_width, n_outputs, scratch.sums, n_outputs, conv->tables.unit, scratch.starts,
                                          qcnn_low_bound(activation), row, out_plane);
         if (qcnn_activation_left(activation))
             for (size_t o = 0; o < n_outputs; o++)
@@ -309,8 +327,12 @@ static void byte_conv_run(const qcnn_step *step, const qcnn_parallel *parallel)
         qcnn_for_range(parallel, n_tables * (int64_t)conv.n_quads, 1, quantize_quads_of, &conv);
         qcnn_for_range(parallel, n_tables, 1, find_peaks, &conv);
         const size_t n_scales = (size_t)book->n_sets * (size_t)book->n_subspaces;
-        conv.tables = qcnn_table_scale_of(conv.peaks, (size_t)n_tables, step->node->byte_codebook->scales, n_scales, (int)conv.n_quads,
-                                          conv.bytes.scale, conv.factors);
+        conv.tables =
+            qcnn_table_scale_of(conv.peaks, (size_t)n_tables, step->node->byte_codebook->scales, n_scales, (int)conv.n_quads,
+                                conv.bytes.scale, (uint64_t)book->n_subspaces * (uint64_t)book->n_taps, conv.factors, conv.weights);
+        for (int group = 0; group < book->groups; group++)
+            qcnn_order_by_weight(conv.weights + (size_t)group * (size_t)book->n_subspaces, (size_t)book->n_subspaces,
+                                 conv.order + (size_t)group * (size_t)book->n_subspaces);
         qcnn_for(parallel, book->groups * conv.n_strips, run_byte_strip, &conv);
     }
 }

@@ -20,6 +20,8 @@ typedef struct byte_fc {
     uint32_t *rows;          // the subspaces that are not zero
     int32_t *peaks;          // [n_rows], as the others
     int16_t *factors;
+    uint8_t *weights;
+    uint32_t *order, *sorted_rows; // by falling weight: places in `rows`, and what stands there
     float *scales;
     size_t n_rows, piece; // outputs of a task
 } byte_fc;
@@ -44,8 +46,14 @@ static size_t byte_fc_place(byte_fc *fc, unsigned char *base)
     used += qcnn_whole_lines(n * sizeof *fc->peaks);
     fc->scales = (float *)(void *)(base + used);
     used += qcnn_whole_lines(n * sizeof *fc->scales);
+    fc->order = (uint32_t *)(void *)(base + used);
+    used += qcnn_whole_lines(n * sizeof *fc->order);
+    fc->sorted_rows = (uint32_t *)(void *)(base + used);
+    used += qcnn_whole_lines(n * sizeof *fc->sorted_rows);
     fc->factors = (int16_t *)(void *)(base + used);
-    return used + n * sizeof *fc->factors;
+    used += qcnn_whole_lines(2 * n * sizeof *fc->factors); // as they come, and sorted
+    fc->weights = base + used;
+    return used + n;
 }
 
 static void byte_fc_plan(qcnn_step *step)
@@ -100,7 +108,7 @@ static void build_fc_bytes(void *argument, int64_t begin, int64_t end, int worke
     (void)worker;
     const byte_fc *fc = argument;
     const qcnn_byte_codebook *codebook = fc->step->node->byte_codebook;
-    fc->step->kernels->table_bytes(1, (size_t)(end - begin), fc->rows + begin, (int)fc->n_quads, fc->quads, 4, codebook->codewords,
+    fc->step->kernels->table_bytes(1, (size_t)(end - begin), fc->sorted_rows + begin, (int)fc->n_quads, fc->quads, 4, codebook->codewords,
                                    codebook->sums, fc->bytes.zero, fc->width, fc->scale.shift, fc->factors + begin,
                                    fc->tables + (size_t)begin * fc->width);
 }
@@ -113,14 +121,38 @@ static void sum_fc_bytes(void *argument, int index, int worker)
     const size_t n = n_outputs - first < fc->piece ? n_outputs - first : fc->piece;
     const float *bias = step->node->n_inputs > 2 ? step->inputs[2].data : NULL;
     int32_t *sums = (int32_t *)(void *)(step->worker + (size_t)worker * step->worker_bytes);
+    memset(sums, 0, n * sizeof *sums);
+    int32_t zeros = 0; // entries of 128 stand for zero
+    for (size_t r = 0, end; r < fc->n_rows; r = end) {
+        const int weight = fc->weights[fc->order[r]];
+        for (end = r; end < fc->n_rows && fc->weights[fc->order[end]] == weight;)
+            end++;
+        step->kernels->lut_fc_bytes(n, end - r, fc->sorted_rows + r, fc->book->assignments + first, n_outputs, fc->tables + r * fc->width,
+                                    fc->width, sums);
+        zeros += (int32_t)(end - r) * (128 << weight);
+        const int next = end < fc->n_rows ? fc->weights[fc->order[end]] : 0;
+        for (size_t o = 0; weight > next && o < n; o++)
+            sums[o] <<= weight - next; // what has been added counts more than what comes
+    }
     for (size_t o = 0; o < n; o++)
-        sums[o] = -128 * (int32_t)fc->n_rows; // entries of 128 stand for zero
-    step->kernels->lut_fc_bytes(n, fc->n_rows, fc->rows, fc->book->assignments + first, n_outputs, fc->tables, fc->width, sums);
+        sums[o] -= zeros;
     float *y = fc->output + first;
-    step->kernels->dequantize(n, sums, fc->scale.scale, 0, -__builtin_inff(), y);
+    step->kernels->dequantize(n, sums, fc->scale.unit, 0, -__builtin_inff(), y);
     for (size_t o = 0; bias && o < n; o++)
         y[o] += bias[first + o];
     qcnn_fused_activation(step, y, n);
+}
+
+// The rows by falling weight, with their factors.
+static void sort_rows(byte_fc *fc)
+{
+    int16_t *sorted = fc->factors + fc->book->n_subspaces;
+    qcnn_order_by_weight(fc->weights, fc->n_rows, fc->order);
+    for (size_t r = 0; r < fc->n_rows; r++) {
+        fc->sorted_rows[r] = fc->rows[fc->order[r]];
+        sorted[r] = fc->factors[fc->order[r]];
+    }
+    fc->factors = sorted;
 }
 
 static void byte_fc_run(const qcnn_step *step, const qcnn_parallel *parallel)
@@ -138,9 +170,13 @@ static void byte_fc_run(const qcnn_step *step, const qcnn_parallel *parallel)
         fc.bytes = qcnn_byte_scale_of(step->kernels, fc.input, n_inputs, 255);
         quantize_row(&fc);
         qcnn_for_range(parallel, (int64_t)fc.n_rows, SUBSPACES_PER_TASK, find_fc_peaks, &fc);
-        fc.scale = qcnn_table_scale_of(fc.peaks, fc.n_rows, fc.scales, fc.n_rows, (int)fc.n_quads, fc.bytes.scale, fc.factors);
+        int16_t *factors = fc.factors;
+        fc.scale =
+            qcnn_table_scale_of(fc.peaks, fc.n_rows, fc.scales, fc.n_rows, (int)fc.n_quads, fc.bytes.scale, fc.n_rows, factors, fc.weights);
+        sort_rows(&fc);
         qcnn_for_range(parallel, (int64_t)fc.n_rows, SUBSPACES_PER_TASK, build_fc_bytes, &fc);
         qcnn_for(parallel, (int)((n_outputs + fc.piece - 1) / fc.piece), sum_fc_bytes, &fc);
+        fc.factors = factors;
     }
 }
 

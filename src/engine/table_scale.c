@@ -31,7 +31,7 @@ bool qcnn_activation_left(const qcnn_activation *activation)
 }
 
 qcnn_table_scale qcnn_table_scale_of(const int32_t *peaks, size_t n, const float *scales, size_t n_scales, int n_quads, float input_scale,
-                                     int16_t *factors)
+                                     uint64_t n_terms, int16_t *factors, uint8_t *weights)
 {
     // The largest accumulator, 4 quads of products of 255 and 127, shifted into 16 bits; twice that around a zero point.
     int shift = 0;
@@ -44,10 +44,34 @@ qcnn_table_scale qcnn_table_scale_of(const int32_t *peaks, size_t n, const float
         largest = size > largest ? size : largest;
         largest_scale = scale > largest_scale ? scale : largest_scale;
     }
-    float unit = largest / 127; // in accumulators of scale 1; factors stay below 2^15
-    if (unit < largest_scale * one / 32767)
-        unit = largest_scale * one / 32767;
+    float coarsest = largest / 127; // unit of the table with the largest peak, in accumulators of scale 1; factors stay below 2^15
+    if (coarsest < largest_scale * one / 32767)
+        coarsest = largest_scale * one / 32767;
+    int most = 0, finest = 0; // halvings of it
+    while (most < QCNN_MAX_WEIGHT && n_terms << (most + 1) <= INT32_MAX / 255)
+        most++;
+    for (size_t i = 0; i < n; i++) {
+        const float scale = scales[i % n_scales], size = scale * (float)peaks[i];
+        float unit = coarsest / 2;
+        int halvings = 0;
+        for (; halvings < most && peaks[i] > 0 && size <= 127 * unit && scale * one <= 32767 * unit; unit /= 2)
+            halvings++;
+        factors[i] = (int16_t)(scale / (2 * unit) * one + 0.5F);
+        weights[i] = (uint8_t)halvings;
+        finest = halvings > finest ? halvings : finest;
+    }
     for (size_t i = 0; i < n; i++)
-        factors[i] = (int16_t)(scales[i % n_scales] / unit * one + 0.5F);
-    return (qcnn_table_scale){ shift, unit * input_scale };
+        weights[i] = (uint8_t)(finest - weights[i]);
+    return (qcnn_table_scale){ shift, coarsest * input_scale / (float)(1 << finest) };
+}
+
+void qcnn_order_by_weight(const uint8_t *weights, size_t n, uint32_t *order)
+{
+    size_t places[QCNN_MAX_WEIGHT + 2] = { 0 }; // where those of a weight begin
+    for (size_t i = 0; i < n; i++)
+        places[QCNN_MAX_WEIGHT - weights[i] + 1]++;
+    for (int w = 0; w <= QCNN_MAX_WEIGHT; w++)
+        places[w + 1] += places[w];
+    for (size_t i = 0; i < n; i++)
+        order[places[QCNN_MAX_WEIGHT - weights[i]]++] = (uint32_t)i;
 }

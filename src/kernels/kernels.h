@@ -101,11 +101,11 @@ typedef struct qcnn_kernels {
     void (*quad_norms)(size_t n_positions, int n_quads, const uint8_t *x, size_t x_stride, int zero, int32_t *norms);
 
     // Sums of byte tables for positions side by side:
-    //   sums[p][o] += sum over s < n_steps of tables[p * position_stride + steps[s].table + codes[steps[s].code + o]], o < n_outputs.
-    // n_steps is at most QCNN_LUT_MAX_STEPS: 16 bits then hold a sum of entries. A code is below `width` (64, 128 or
+    //   sums[p][o] += 2^shift * sum over s < n_steps of tables[p * position_stride + steps[s].table + codes[steps[s].code + o]]
+    // for o < n_outputs. n_steps is at most QCNN_LUT_MAX_STEPS: 16 bits then hold a sum of entries. A code is below `width` (64, 128 or
     // 256), a table has `width` bytes. sums: [n_positions][sum_stride].
     void (*lut_conv_bytes)(size_t n_outputs, size_t n_positions, size_t n_steps, const struct qcnn_lut_step *steps, const uint8_t *tables,
-                           size_t position_stride, size_t width, const uint8_t *codes, int32_t *sums, size_t sum_stride);
+                           size_t position_stride, size_t width, const uint8_t *codes, int shift, int32_t *sums, size_t sum_stride);
 
     // Sums of byte tables of one position, for a choice of the subspaces: sums[o] += sum over r < n_rows of
     // tables[r][codes[rows[r] * code_stride + o]], o < n_outputs. tables: [n_rows][width], width 16, 32, 64, 128 or 256.

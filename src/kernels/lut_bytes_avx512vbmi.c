@@ -149,31 +149,32 @@ VBMI_INLINE __m512i look_up(const byte_table *t, int registers, __m512i codes)
     return _mm512_mask_blend_epi8(_mm512_movepi8_mask(codes), low, _mm512_permutex2var_epi8(t->part[2], codes, t->part[3]));
 }
 
-// Adds 16 words to `n` or, if there are as many, 16 numbers.
-VBMI_INLINE void add_words(int32_t *sums, __m256i words, size_t n)
+// Adds 16 words times 2^shift to `n` or, if there are as many, 16 numbers.
+VBMI_INLINE void add_words(int32_t *sums, __m256i words, __m128i shift, size_t n)
 {
     const __mmask16 mask = n >= 16 ? 0xFFFF : (__mmask16)((1U << n) - 1);
     const __m512i old = _mm512_maskz_loadu_epi32(mask, sums);
-    _mm512_mask_storeu_epi32(sums, mask, _mm512_add_epi32(old, _mm512_cvtepu16_epi32(words)));
+    _mm512_mask_storeu_epi32(sums, mask, _mm512_add_epi32(old, _mm512_sll_epi32(_mm512_cvtepu16_epi32(words), shift)));
 }
 
-// Adds sums of 16 bits, those of even and of odd outputs, to 64 numbers of 32; `n` of them are there. (One copy: it is called
+// Adds sums of 16 bits, those of even and of odd outputs, times 2^shift to 64 numbers of 32; `n` of them are there. (One copy: it is called
 // once in hundreds of look-ups and would be a third of this file's code.)
-static __attribute__((noinline)) void add_sums(int32_t *sums, __m512i even, __m512i odd, size_t n)
+static __attribute__((noinline)) void add_sums(int32_t *sums, __m512i even, __m512i odd, int shift, size_t n)
 {
     const __m512i low = _mm512_unpacklo_epi16(even, odd), high = _mm512_unpackhi_epi16(even, odd); // lane i: 16 i + 0..7 | + 8..15
     const __m512i first = _mm512_permutex2var_epi64(low, _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), high);
     const __m512i second = _mm512_permutex2var_epi64(low, _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15), high);
-    add_words(sums, _mm512_castsi512_si256(first), n);
-    add_words(sums + 16, _mm512_extracti64x4_epi64(first, 1), n > 16 ? n - 16 : 0);
-    add_words(sums + 32, _mm512_castsi512_si256(second), n > 32 ? n - 32 : 0);
-    add_words(sums + 48, _mm512_extracti64x4_epi64(second, 1), n > 48 ? n - 48 : 0);
+    const __m128i shifts = _mm_cvtsi32_si128(shift);
+    add_words(sums, _mm512_castsi512_si256(first), shifts, n);
+    add_words(sums + 16, _mm512_extracti64x4_epi64(first, 1), shifts, n > 16 ? n - 16 : 0);
+    add_words(sums + 32, _mm512_castsi512_si256(second), shifts, n > 32 ? n - 32 : 0);
+    add_words(sums + 48, _mm512_extracti64x4_epi64(second, 1), shifts, n > 48 ? n - 48 : 0);
 }
 
 // `blocks` x 64 outputs of one position, the last block cut by `mask` and `n_last`. Words hold an even output's entry below
 // an odd one's: their sum, modulo 2^16, less 256 times the odd ones' sum is the even ones'.
 VBMI_INLINE void sum_blocks(int blocks, int registers, size_t n_steps, const qcnn_lut_step *steps, const uint8_t *tables,
-                            const uint8_t *codes, __mmask64 mask, size_t n_last, int32_t *sums)
+                            const uint8_t *codes, __mmask64 mask, size_t n_last, int shift, int32_t *sums)
 {
     __m512i all[6], odd[6];
 #pragma GCC unroll 6
@@ -192,27 +193,28 @@ VBMI_INLINE void sum_blocks(int blocks, int registers, size_t n_steps, const qcn
     }
 #pragma GCC unroll 6
     for (int j = 0; j < blocks; j++)
-        add_sums(sums + 64 * j, _mm512_sub_epi16(all[j], _mm512_slli_epi16(odd[j], 8)), odd[j], j == blocks - 1 ? n_last : 64);
+        add_sums(sums + 64 * j, _mm512_sub_epi16(all[j], _mm512_slli_epi16(odd[j], 8)), odd[j], shift, j == blocks - 1 ? n_last : 64);
 }
 
 // All positions of up to six blocks of outputs: their codes stay in the first-level cache.
 VBMI_INLINE void sum_positions(int registers, int blocks, size_t n_last, size_t n_positions, size_t n_steps, const qcnn_lut_step *steps,
-                               const uint8_t *tables, size_t position_stride, const uint8_t *codes, int32_t *sums, size_t sum_stride)
+                               const uint8_t *tables, size_t position_stride, const uint8_t *codes, int shift, int32_t *sums,
+                               size_t sum_stride)
 {
     const __mmask64 mask = n_last == 64 ? ~(__mmask64)0 : ((__mmask64)1 << n_last) - 1;
     for (size_t p = 0; p < n_positions; p++, tables += position_stride, sums += sum_stride)
         switch (blocks) {
-        case 1: sum_blocks(1, registers, n_steps, steps, tables, codes, mask, n_last, sums); break;
-        case 2: sum_blocks(2, registers, n_steps, steps, tables, codes, mask, n_last, sums); break;
-        case 3: sum_blocks(3, registers, n_steps, steps, tables, codes, mask, n_last, sums); break;
-        case 4: sum_blocks(registers == 4 ? 3 : 4, registers, n_steps, steps, tables, codes, mask, n_last, sums); break;
-        case 5: sum_blocks(registers == 2 ? 5 : 3, registers, n_steps, steps, tables, codes, mask, n_last, sums); break;
-        default: sum_blocks(registers == 2 ? 6 : 3, registers, n_steps, steps, tables, codes, mask, n_last, sums);
+        case 1: sum_blocks(1, registers, n_steps, steps, tables, codes, mask, n_last, shift, sums); break;
+        case 2: sum_blocks(2, registers, n_steps, steps, tables, codes, mask, n_last, shift, sums); break;
+        case 3: sum_blocks(3, registers, n_steps, steps, tables, codes, mask, n_last, shift, sums); break;
+        case 4: sum_blocks(registers == 4 ? 3 : 4, registers, n_steps, steps, tables, codes, mask, n_last, shift, sums); break;
+        case 5: sum_blocks(registers == 2 ? 5 : 3, registers, n_steps, steps, tables, codes, mask, n_last, shift, sums); break;
+        default: sum_blocks(registers == 2 ? 6 : 3, registers, n_steps, steps, tables, codes, mask, n_last, shift, sums);
         }
 }
 
 void qcnn_lut_conv_bytes_avx512vbmi(size_t n_outputs, size_t n_positions, size_t n_steps, const qcnn_lut_step *steps, const uint8_t *tables,
-                                    size_t position_stride, size_t width, const uint8_t *codes, int32_t *sums, size_t sum_stride)
+                                    size_t position_stride, size_t width, const uint8_t *codes, int shift, int32_t *sums, size_t sum_stride)
 {
     size_t left = (n_outputs + 63) / 64;
     while (left > 0) {
@@ -220,11 +222,11 @@ void qcnn_lut_conv_bytes_avx512vbmi(size_t n_outputs, size_t n_positions, size_t
         const size_t blocks = left <= most ? left : left < 2 * most ? (left + 1) / 2 : most; // few a pass load tables too often
         const size_t n = n_outputs < 64 * blocks ? n_outputs : 64 * blocks, n_last = n - 64 * (blocks - 1);
         if (width == 64)
-            sum_positions(1, (int)blocks, n_last, n_positions, n_steps, steps, tables, position_stride, codes, sums, sum_stride);
+            sum_positions(1, (int)blocks, n_last, n_positions, n_steps, steps, tables, position_stride, codes, shift, sums, sum_stride);
         else if (width == 128)
-            sum_positions(2, (int)blocks, n_last, n_positions, n_steps, steps, tables, position_stride, codes, sums, sum_stride);
+            sum_positions(2, (int)blocks, n_last, n_positions, n_steps, steps, tables, position_stride, codes, shift, sums, sum_stride);
         else
-            sum_positions(4, (int)blocks, n_last, n_positions, n_steps, steps, tables, position_stride, codes, sums, sum_stride);
+            sum_positions(4, (int)blocks, n_last, n_positions, n_steps, steps, tables, position_stride, codes, shift, sums, sum_stride);
         left -= blocks;
         n_outputs -= n;
         codes += n;
@@ -295,7 +297,7 @@ VBMI_INLINE void fc_of_width(int width, size_t n_outputs, size_t n_rows, const u
     }
     for (size_t o = 0; o < n_outputs; o += 64) {
         const __m512i all = _mm512_load_si512(words + o), odd = _mm512_load_si512(words + o + 32);
-        add_sums(sums + o, _mm512_sub_epi16(all, _mm512_slli_epi16(odd, 8)), odd, n_outputs - o < 64 ? n_outputs - o : 64);
+        add_sums(sums + o, _mm512_sub_epi16(all, _mm512_slli_epi16(odd, 8)), odd, 0, n_outputs - o < 64 ? n_outputs - o : 64);
     }
 }
 

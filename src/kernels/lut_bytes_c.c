@@ -66,28 +66,28 @@ void qcnn_table_bytes_c(size_t n_positions, size_t n_subspaces, const uint32_t *
 
 enum { OUTPUTS = 64 }; // whose sums stay in the first-level cache over all steps
 
-static inline void add_entries(size_t n, const uint8_t *codes, const uint8_t *table, int32_t *sums)
+static inline void add_entries(size_t n, const uint8_t *codes, const uint8_t *table, int shift, int32_t *sums)
 {
     for (size_t o = 0; o < n; o++)
-        sums[o] += table[codes[o]];
+        sums[o] += table[codes[o]] << shift;
 }
 
 void qcnn_lut_conv_bytes_c(size_t n_outputs, size_t n_positions, size_t n_steps, const qcnn_lut_step *steps, const uint8_t *tables,
-                           size_t position_stride, size_t width, const uint8_t *codes, int32_t *sums, size_t sum_stride)
+                           size_t position_stride, size_t width, const uint8_t *codes, int shift, int32_t *sums, size_t sum_stride)
 {
     (void)width;
     for (size_t p = 0; p < n_positions; p++)
         for (size_t o = 0; o < n_outputs; o += OUTPUTS)
             for (size_t s = 0; s < n_steps; s++)
                 add_entries(n_outputs - o < OUTPUTS ? n_outputs - o : OUTPUTS, codes + steps[s].code + o,
-                            tables + p * position_stride + steps[s].table, sums + p * sum_stride + o);
+                            tables + p * position_stride + steps[s].table, shift, sums + p * sum_stride + o);
 }
 
 void qcnn_lut_fc_bytes_c(size_t n_outputs, size_t n_rows, const uint32_t *rows, const uint8_t *codes, size_t code_stride,
                          const uint8_t *tables, size_t width, int32_t *sums)
 {
     for (size_t r = 0; r < n_rows; r++)
-        add_entries(n_outputs, codes + rows[r] * code_stride, tables + r * width, sums);
+        add_entries(n_outputs, codes + rows[r] * code_stride, tables + r * width, 0, sums);
 }
 
 void qcnn_lut_sum_words_c(size_t n_outputs, size_t n_taps, const uint8_t *assignments, const int16_t *const *tables, size_t table_stride,

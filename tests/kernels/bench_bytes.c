@@ -68,7 +68,7 @@ BENCH(table_peaks, "15 positions, 4 subspaces, C' 8, K 128", 15.0 * 4 * 128 * 8,
 BENCH(table_bytes, "15 positions, 4 subspaces, C' 8, K 128", 15.0 * 4 * 128 * 8, "multiply-add",
       job->tier->table_bytes(15, 4, NULL, 2, job->bytes, 60, job->weights, job->sums, 0, 128, 3, job->words, job->codes))
 BENCH(lut_conv_bytes, "384 outputs, 13 positions, 72 steps, K 128", 384.0 * 13 * 72, "lookup",
-      job->tier->lut_conv_bytes(384, 13, 72, job->steps, job->bytes, 128, 128, job->codes, job->sums, 384))
+      job->tier->lut_conv_bytes(384, 13, 72, job->steps, job->bytes, 128, 128, job->codes, 0, job->sums, 384))
 BENCH(lut_fc_bytes, "1024 outputs, 200 rows, K 32", 1024.0 * 200, "lookup",
       job->tier->lut_fc_bytes(1024, 200, job->rows, job->codes, 1024, job->bytes, 32, job->sums))
 BENCH(lut_sum_words, "64 outputs, 9 taps, 32 lanes", 64.0 * 9 * 32, "lookup",

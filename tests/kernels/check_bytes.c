@@ -187,6 +187,7 @@ void check_lut_conv_bytes(checker *check)
                      positions = (size_t)check_near(check, 2);
         const size_t n_steps = i % 20 ? (size_t)(1 + check_below(check, 40)) : MAX_STEPS,
                      sum_stride = outputs + (size_t)check_below(check, 3);
+        const int shift = check_below(check, 8);
         check_shape(check, "%zu outputs, %zu positions, %zu steps, width %zu", outputs, positions, n_steps, width);
         qcnn_lut_step *steps = check_place(check, 0, n_steps * sizeof *steps);
         const size_t n_tables = 20, table_bytes = (n_tables + positions - 1) * width;
@@ -199,8 +200,8 @@ void check_lut_conv_bytes(checker *check)
         const uint8_t *codes = check_bytes(check, 2, 10 * outputs, i % 3 ? (int)width : 1 + check_below(check, (int)width));
         int32_t *expected = integers(check, 3, (positions - 1) * sum_stride + outputs, 1000);
         int32_t *got = check_copy(check, 4, expected, ((positions - 1) * sum_stride + outputs) * sizeof *got);
-        check->c->lut_conv_bytes(outputs, positions, n_steps, steps, tables, width, width, codes, expected, sum_stride);
-        check->tier->lut_conv_bytes(outputs, positions, n_steps, steps, tables, width, width, codes, got, sum_stride);
+        check->c->lut_conv_bytes(outputs, positions, n_steps, steps, tables, width, width, codes, shift, expected, sum_stride);
+        check->tier->lut_conv_bytes(outputs, positions, n_steps, steps, tables, width, width, codes, shift, got, sum_stride);
         check_same(check, expected, got, ((positions - 1) * sum_stride + outputs) * sizeof *got);
     }
 }
