@@ -27,7 +27,7 @@ ISAS = {
     "avx512vnni": (X86, "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma"),
     "avx512vbmi": (X86, "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vnni,avx2,fma"),
     "neon": (ARM, None),
-    "neondot": (ARM, "arch=armv8.2-a+dotprod"),
+    "neondot": (ARM + " && !defined(QCNN_NO_NEONDOT)", "arch=armv8.2-a+dotprod"),
     "wasm": ("defined(__wasm_simd128__)", None),
 }
 VECTOR_HEADERS = {"immintrin.h": X86, "arm_neon.h": ARM, "wasm_simd128.h": "defined(__wasm_simd128__)"}
@@ -43,6 +43,9 @@ TOP = """// SPDX-License-Identifier: Apache-2.0
 #pragma STDC FP_CONTRACT OFF // results are the same on every machine
 #elif defined(__GNUC__)
 #pragma GCC optimize("fp-contract=off")
+#endif
+#if defined(__clang__) && !defined(__ARM_FEATURE_DOTPROD)
+#define QCNN_NO_NEONDOT // clang needs -march=armv8.2-a+dotprod for all of the file; GCC chooses at run time
 #endif
 """
 
@@ -105,6 +108,11 @@ def wrapped(path, text):
     machine, target = ISAS[isa]
     if target is None:
         return f"#if {machine}\n{text}\n#endif"
+    if isa == "neondot":
+        return (
+            f"#if {machine}\n#if !defined(__clang__)\n#pragma GCC push_options\n#pragma GCC target(\"{target}\")\n#endif\n{text}\n"
+            "#if !defined(__clang__)\n#pragma GCC pop_options\n#endif\n#endif"
+        )
     clang = f'#pragma clang attribute push(__attribute__((target("{target}"))), apply_to = function)'
     gcc = f'#pragma GCC push_options\n#pragma GCC target("{target}")'
     return (

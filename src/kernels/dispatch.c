@@ -208,6 +208,7 @@ static const qcnn_kernels kernels_neon = {
     .dense_bytes = qcnn_dense_bytes_2x16_neon,
 };
 
+#if !defined(QCNN_NO_NEONDOT)
 static const qcnn_kernels kernels_neondot = {
     .name = "neondot",
     .gemm_rows = 8,
@@ -240,6 +241,7 @@ static const qcnn_kernels kernels_neondot = {
     .dequantize_turned = qcnn_dequantize_turned_c,
     .dense_bytes = qcnn_dense_bytes_4x16_neondot,
 };
+#endif
 #endif
 
 #if defined(__wasm_simd128__)
@@ -289,7 +291,9 @@ static const struct kernel_tier {
     { &kernels_avx512vbmi, QCNN_CPU_AVX512 | QCNN_CPU_AVX512VNNI | QCNN_CPU_AVX512VBMI }, // Ice Lake's and Zen 4's
 #elif defined(__aarch64__)
     { &kernels_neon, 0 }, // part of the architecture
+#if !defined(QCNN_NO_NEONDOT)
     { &kernels_neondot, QCNN_CPU_DOT },
+#endif
 #elif defined(__wasm_simd128__)
     { &kernels_wasm, 0 }, // a module with SIMD runs nowhere else
 #endif

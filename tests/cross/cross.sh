@@ -58,6 +58,17 @@ compile() {
     "$@" "${flags[@]}" "${objects[@]}" tests/kernels/*.c -o "$out/kernels_test$suffix" "${libraries[@]}"
     "$@" "${flags[@]}" "${objects[@]}" tests/cross/engine_run.c -o "$out/engine_run$suffix" "${libraries[@]}"
 }
+
+# two_files RUNNER -- COMPILER FLAG... : the engine as qcnn.c for this target gives the same scores, to the bit.
+two_files() {
+    local runner=()
+    while [ "$1" != -- ]; do runner+=("$1"); shift; done
+    shift
+    scripts/amalgamate.py "$out"
+    "$@" -std=c11 -O1 -Wall -Wextra -Werror -I"$out" "$out/qcnn.c" tests/cross/engine_run.c -o "$out/one$suffix" "${libraries[@]}"
+    "${runner[@]}" "$out/one$suffix" "$model" | cmp - "$out/scores"
+    echo "  qcnn.c: the same scores"
+}
 suffix=
 libraries=(-lm)
 
@@ -71,6 +82,7 @@ aarch64)
         qemu-aarch64-static -cpu $cpu "$out/kernels_test"
         scores qemu-aarch64-static -cpu $cpu "$out/engine_run"
     done
+    two_files qemu-aarch64-static -cpu max -- aarch64-linux-gnu-gcc -static
     qemu-aarch64-static -cpu max "$out/kernels_test" --list >"$out/list"
     ;;
 armv7)
@@ -78,6 +90,7 @@ armv7)
     compile 'c' arm-linux-gnueabihf-gcc -static -march=armv7-a -mfpu=neon
     qemu-arm-static "$out/kernels_test"
     scores qemu-arm-static "$out/engine_run"
+    two_files qemu-arm-static -- arm-linux-gnueabihf-gcc -static
     qemu-arm-static "$out/kernels_test" --list >"$out/list"
     ;;
 wasm)
@@ -89,6 +102,7 @@ wasm)
     run=(node --no-warnings --experimental-wasi-unstable-preview1 tests/cross/wasi.mjs)
     "${run[@]}" "$out/kernels_test.wasm"
     scores "${run[@]}" "$out/engine_run.wasm"
+    two_files "${run[@]}" -- clang --target=wasm32-wasi -msimd128 -DQCNN_NO_FILES
     "${run[@]}" "$out/kernels_test.wasm" --list >"$out/list"
     ;;
 x86)
