@@ -35,7 +35,7 @@ static void pool_plan(qcnn_step *step)
     step->worker_bytes = qcnn_plan_bytes((uint64_t)room, sizeof(float), 1);
 }
 
-static void fill(float *y, int64_t n, float value)
+static void fill_plane(float *y, int64_t n, float value)
 {
     for (int64_t j = 0; j < n; j++)
         y[j] = value;
@@ -58,7 +58,7 @@ static void combine_rows(const pool_job *job, const float *plane, int64_t out_z,
 {
     const qcnn_window *w = &job->window;
     int64_t z, last_z, first_y, last_y;
-    fill(row, w->in[2], job->start);
+    fill_plane(row, w->in[2], job->start);
     qcnn_window_taps(w, 0, out_z, &z, &last_z);
     qcnn_window_taps(w, 1, out_y, &first_y, &last_y);
     for (; z < last_z; z++)
@@ -74,7 +74,7 @@ static void combine_columns(const pool_job *job, const float *row, float *y)
 {
     const qcnn_window *w = &job->window;
     const int64_t stride = w->stride[2];
-    fill(y, w->out[2], job->start);
+    fill_plane(y, w->out[2], job->start);
     for (int64_t t = 0; t < w->kernel[2]; t++) {
         const int64_t start = t * w->dilation[2] - w->begin[2]; // input column under tap t of window 0
         const int64_t first = start < 0 ? (-start + stride - 1) / stride : 0;
@@ -96,7 +96,7 @@ static void max_row(const pool_job *job, const float *plane, int64_t out_y, floa
         job->step->kernels->max_rows(row + w->begin[2], plane + first * w->in[2], (size_t)w->in[2], (size_t)(last - first),
                                      (size_t)w->in[2]);
     else
-        fill(row + w->begin[2], w->in[2], job->start);
+        fill_plane(row + w->begin[2], w->in[2], job->start);
     job->step->kernels->max_columns(y, row, (size_t)w->out[2], (size_t)w->kernel[2], (size_t)w->stride[2]);
 }
 
@@ -119,8 +119,8 @@ static void run_pool_planes(void *argument, int64_t begin, int64_t end, int work
     const bool average = job->step->node->op == QCNN_OP_AVERAGE_POOL;
     float *row = (float *)(void *)(job->step->worker + (size_t)worker * job->step->worker_bytes);
     if (job->padded) {
-        fill(row, w->begin[2], job->start);
-        fill(row + w->begin[2] + w->in[2], w->kernel[2], job->start);
+        fill_plane(row, w->begin[2], job->start);
+        fill_plane(row + w->begin[2] + w->in[2], w->kernel[2], job->start);
     }
     for (int64_t i = begin; i < end; i++) {
         const float *plane = job->step->inputs[0].data + i * w->in_elements;
