@@ -88,6 +88,8 @@ qcnn_status qcnn_checkpoint_key(const qcnn_model *original, const qcnn_layer_set
         const int numbers[5] = { s->subspace, s->n_codewords, s->set_per_group, (int)s->codeword_type, s->largest };
         mix(key, numbers, sizeof numbers);
         mix(key, &s->price, sizeof s->price);
+        mix(key, &s->expected_bytes, sizeof s->expected_bytes);
+        mix_number(key, s->steered);
     }
     mix_number(key, (uint64_t)options->correction);
     mix_number(key, options->seed);

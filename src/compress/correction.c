@@ -24,7 +24,7 @@ typedef struct correction {
     const qcnn_layer_setting *settings;
     const qcnn_compress_options *options;
     qcnn_calibration *calibration;
-    double bytes_left; // of those that were expected of the layers so far
+    const bool *done; // [n_nodes]: layers that are quantized
 } correction;
 
 static const char *name_of(const qcnn_node *node)
@@ -114,13 +114,17 @@ static qcnn_status find_price(const correction *c, size_t n, const qcnn_statisti
     return QCNN_OK;
 }
 
-// The bytes that layers before node n have left of what was expected of them go to those that are steered, in proportion.
+// The bytes that the layers before node n have left of what was expected of them go to those that are steered, in proportion.
 static double share_of_rest(const correction *c, size_t n)
 {
-    double steered = 0;
+    double steered = 0, left = 0;
+    for (size_t i = 0; i < n; i++)
+        if (c->done[i] && c->settings[i].expected_bytes > 0)
+            left += c->settings[i].expected_bytes -
+                    (double)qcnn_codebook_coded_bytes(&qcnn_node_weights(c->compressed, &c->compressed->nodes[i])->codebook);
     for (size_t i = n; i < c->original->n_nodes; i++)
         steered += c->settings[i].steered ? c->settings[i].expected_bytes : 0;
-    const double share = steered > 0 ? c->bytes_left * c->settings[n].expected_bytes / steered : 0;
+    const double share = steered > 0 ? left * c->settings[n].expected_bytes / steered : 0;
     return share < -0.5 * c->settings[n].expected_bytes ? -0.5 * c->settings[n].expected_bytes : share;
 }
 
@@ -166,8 +170,6 @@ static qcnn_status correct_layer(correction *c, size_t n, qcnn_error *error)
         qcnn_target_shrink(&statistics);
         status = fit_layer(c, n, &statistics, price, &tensor, error);
     }
-    if (status == QCNN_OK && c->settings[n].expected_bytes > 0)
-        c->bytes_left += c->settings[n].expected_bytes - (double)qcnn_codebook_coded_bytes(&tensor.codebook);
     if (status == QCNN_OK)
         status = install(c, n, &statistics, &tensor, error);
     qcnn_statistics_free(&statistics);
@@ -228,6 +230,7 @@ qcnn_status qcnn_correct(const qcnn_model *original, const qcnn_layer_setting *s
         if (status == QCNN_OK)
             status = qcnn_checkpoint_load(original, settings, options, key, compressed, done, error);
     }
+    c.done = done;
     if (status == QCNN_OK)
         status = correct_layers(&c, key, done, error);
     qcnn_calibration_close(c.calibration);
