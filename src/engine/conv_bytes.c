@@ -5,7 +5,12 @@
 //     quads[quad][y mod sy][x mod sx][y / sy][x / sx][4]        y, x: of the padded input
 //
 // so that each tap of *all* output positions, row after row, is one contiguous piece: output position (oy, ox) is column
-// oy * plane_w + ox, whatever tap and stride. The few columns between two rows are computed and dropped.
+// oy * plane_w + ox, whatever tap and stride. The few columns between two rows are computed and dropped. At stride 1 a row's right
+// padding is the next row's left one.
+//
+// Fewer than four channels are interleaved instead, a padded row's bytes [x][channel] in groups of four: group g of a kernel row
+// begins, for output column j, at byte sx * channels * j + 4 g. Planes hold the groups g < phases_x; a later g is an earlier one's
+// some columns on.
 //
 // Sums are whole numbers, and min and max do not care for order: no split over workers changes a bit.
 
@@ -20,9 +25,12 @@ typedef struct bytes_job {
     const qcnn_step *step;
     const qcnn_dense_bytes *bytes;
     qcnn_window w;
-    int64_t groups, n_inputs, n_outputs, n_quads;                      // of one group
-    int64_t phases_y, phases_x, plane_h, plane_w;                      // of one remainder
-    size_t plane_bytes, quad_bytes, image_quads;                       // of one remainder, of a quad; quads of an image
+    int64_t groups, n_inputs, n_outputs, n_quads; // of one group
+    int64_t phases_y, phases_x, plane_h, plane_w; // of one remainder (interleaved, phases_x is the number of planes)
+    int64_t tail;                                 // columns behind the last row of a plane
+    int64_t row_steps, shift;                     // interleaved: groups of a kernel row, columns between a plane's groups
+    bool by_rows;                                 // tiles end where output rows do
+    size_t plane_bytes, quad_bytes, image_quads;  // of one remainder, of a quad; quads of an image
     int64_t n_columns, chunk, n_chunks, tiles, row_tiles, n_row_parts; // of one group
     // of the image at hand
     int64_t image;
@@ -55,6 +63,26 @@ static float greater(float a, float b)
     return a > b ? a : b;
 }
 
+static void interleave(bytes_job *job)
+{
+    const qcnn_window *w = &job->w;
+    const int64_t step = w->stride[2] * job->n_inputs; // bytes from one output column to the next
+    const int64_t divisor = step % 4 == 0 ? 4 : step % 2 == 0 ? 2 : 1, period = step / divisor;
+    job->row_steps = divide_up(w->kernel[2] * job->n_inputs, 4);
+    job->phases_x = least(period, job->row_steps);
+    job->shift = 4 / divisor;
+    job->plane_w = w->out[2] + (job->row_steps - 1) / period * job->shift;
+}
+
+// Bytes of a padded row interleaved: what the planes read of it, and room for what is written past that.
+static int64_t line_bytes(const bytes_job *job)
+{
+    const qcnn_window *w = &job->w;
+    const int64_t read = w->stride[2] * job->n_inputs * (job->plane_w - 1) + 4 * job->phases_x;
+    const int64_t written = (w->begin[2] + w->in[2]) * job->n_inputs;
+    return (read > written ? read : written) + 4;
+}
+
 static bytes_job measure_bytes(const qcnn_step *step)
 {
     const qcnn_attributes *a = &step->node->attributes;
@@ -66,10 +94,20 @@ static bytes_job measure_bytes(const qcnn_step *step)
     job.n_outputs = y->dims[1] / a->groups;
     job.n_quads = divide_up(job.n_inputs, 4);
     job.phases_y = least(w->stride[1], (w->kernel[1] - 1) * w->dilation[1] + 1);
-    job.phases_x = least(w->stride[2], (w->kernel[2] - 1) * w->dilation[2] + 1);
     job.plane_h = w->out[1] + (w->kernel[1] - 1) * w->dilation[1] / w->stride[1];
-    job.plane_w = w->out[2] + (w->kernel[2] - 1) * w->dilation[2] / w->stride[2];
-    job.plane_bytes = (size_t)(job.plane_h * job.plane_w * 4);
+    if (job.bytes->interleaved)
+        interleave(&job);
+    else {
+        job.phases_x = least(w->stride[2], (w->kernel[2] - 1) * w->dilation[2] + 1);
+        job.plane_w = w->out[2] + (w->kernel[2] - 1) * w->dilation[2] / w->stride[2];
+        const int64_t right = job.plane_w - w->in[2] - w->begin[2], shared = w->in[2] + (right > w->begin[2] ? right : w->begin[2]);
+        if (w->stride[2] == 1 && right > 0 && w->begin[2] > 0 && shared >= w->out[2]) {
+            job.plane_w = shared;
+            job.tail = right;
+        }
+    }
+    job.by_rows = job.plane_w > w->out[2] && w->out[2] >= 96 && divide_up(w->out[2], 16) * 16 <= job.plane_w + 4;
+    job.plane_bytes = (size_t)((job.plane_h * job.plane_w + job.tail) * 4);
     job.quad_bytes = (size_t)(job.phases_y * job.phases_x) * job.plane_bytes;
     job.image_quads = (size_t)(job.groups * job.n_quads);
     job.n_columns = (w->out[1] - 1) * job.plane_w + w->out[2];
@@ -83,6 +121,8 @@ static void split_bytes(bytes_job *job, int n_workers)
     job->chunk = CHUNK_BYTES / column_bytes / tile * tile;
     if (job->chunk < tile)
         job->chunk = tile;
+    if (job->by_rows)
+        job->chunk = divide_up(job->chunk, job->plane_w) * job->plane_w;
     job->n_chunks = divide_up(job->n_columns, job->chunk);
     job->tiles = divide_up(job->n_outputs, job->bytes->tile_rows);
     const int64_t wanted = n_workers > 1 ? divide_up(4 * n_workers, job->groups * job->n_chunks) : 1;
@@ -112,13 +152,15 @@ static void place_scratch(bytes_job *job, unsigned char *shared)
 static void conv_bytes_plan(qcnn_step *step)
 {
     const bytes_job job = measure_bytes(step);
-    const size_t quads = qcnn_plan_bytes(qcnn_plan_bytes((uint64_t)job.plane_h, (uint64_t)job.plane_w, 4),
+    const size_t quads = qcnn_plan_bytes(qcnn_plan_bytes((uint64_t)job.plane_h + 1, (uint64_t)job.plane_w, 4),
                                          (uint64_t)(job.phases_y * job.phases_x), (uint64_t)job.image_quads);
     const size_t n_outputs = (size_t)(job.groups * job.n_outputs);
     step->shared_bytes = quads > UINT32_MAX - 1024 ? SIZE_MAX // offsets have 32 bits
                                                    : align_64(quads + SLACK) + align_64(job.bytes->n_steps * sizeof(uint32_t)) +
                                                          2 * align_64(n_outputs * sizeof(float)) + MAX_PARTS * 2 * sizeof(float);
     step->worker_bytes = align_64((size_t)job.w.in[2] * 4) + MAX_TILE * sizeof(float);
+    if (job.bytes->interleaved)
+        step->worker_bytes += align_64((size_t)line_bytes(&job));
 }
 
 // ---- inputs to bytes ------------------------------------------------------------------------------------------------
@@ -172,7 +214,7 @@ static void pack_byte_row(const bytes_job *job, const float *channels, int n_cha
     const int64_t in_y = y * w->stride[1] + phase_y - w->begin[1];
     const bool inside = in_y >= 0 && in_y < w->in[1];
     const bool direct = w->stride[2] == 1; // no remainders: straight into place
-    uint8_t *row = quad + ((size_t)(phase_y * job->phases_x) * (size_t)job->plane_h + (size_t)y) * (size_t)job->plane_w * 4;
+    uint8_t *row = quad + (size_t)(phase_y * job->phases_x) * job->plane_bytes + (size_t)(y * job->plane_w) * 4;
     if (inside && !direct)
         job->step->kernels->quantize_quads((size_t)w->in[2], channels + in_y * w->in[2], (size_t)w->in_elements, n_channels, job->scale,
                                            job->zero, job->step->kernels->bytes_limit, line);
@@ -192,8 +234,27 @@ static void pack_byte_row(const bytes_job *job, const float *channels, int n_cha
         else
             for (int64_t i = first; i < end; i++)
                 memcpy(row + i * 4, line + (x + (i - first) * w->stride[2]) * 4, 4);
-        memset(row + end * 4, job->zero, (size_t)(job->plane_w - end) * 4);
+        memset(row + end * 4, job->zero, (size_t)(job->plane_w - end + (y == job->plane_h - 1 ? job->tail : 0)) * 4);
     }
+}
+
+// The same of interleaved channels: a line of quads, closed up to `bytes`, from which each plane takes its groups.
+static void pack_interleaved_row(const bytes_job *job, const float *channels, int64_t phase_y, int64_t y, uint8_t *row, uint8_t *line)
+{
+    const qcnn_window *w = &job->w;
+    const int64_t in_y = y * w->stride[1] + phase_y - w->begin[1], n = job->n_inputs, step = w->stride[2] * n;
+    row += (size_t)(phase_y * job->phases_x) * job->plane_bytes + (size_t)(y * job->plane_w) * 4;
+    uint8_t *bytes = line + align_64((size_t)w->in[2] * 4);
+    memset(bytes, job->zero, (size_t)line_bytes(job));
+    if (in_y >= 0 && in_y < w->in[1]) {
+        job->step->kernels->quantize_quads((size_t)w->in[2], channels + in_y * w->in[2], (size_t)w->in_elements, (int)n, job->scale,
+                                           job->zero, job->step->kernels->bytes_limit, line);
+        for (int64_t x = 0; x < w->in[2]; x++) // the bytes behind a pixel's own are `zero` and give way to the next pixel's
+            memcpy(bytes + (w->begin[2] + x) * n, line + 4 * x, 4);
+    }
+    for (int64_t plane = 0; plane < job->phases_x; plane++, row += job->plane_bytes)
+        for (int64_t j = 0; j < job->plane_w; j++)
+            memcpy(row + 4 * j, bytes + step * j + 4 * plane, 4);
 }
 
 static void pack_quads(void *argument, int64_t begin, int64_t end, int worker)
@@ -205,8 +266,11 @@ static void pack_quads(void *argument, int64_t begin, int64_t end, int worker)
         const int64_t index = i / rows, group = index / job->n_quads, q = index % job->n_quads;
         const float *channels =
             job->step->inputs[0].data + job->image * input_elements(job) + (group * job->n_inputs + 4 * q) * job->w.in_elements;
-        pack_byte_row(job, channels, (int)least(4, job->n_inputs - 4 * q), i % rows / job->plane_h, i % job->plane_h,
-                      job->quads + (size_t)index * job->quad_bytes, line);
+        uint8_t *quad = job->quads + (size_t)index * job->quad_bytes;
+        if (job->bytes->interleaved)
+            pack_interleaved_row(job, channels, i % rows / job->plane_h, i % job->plane_h, quad, line);
+        else
+            pack_byte_row(job, channels, (int)least(4, job->n_inputs - 4 * q), i % rows / job->plane_h, i % job->plane_h, quad, line);
     }
 }
 
@@ -216,6 +280,15 @@ static void find_offsets(const bytes_job *job)
 {
     const qcnn_window *w = &job->w;
     uint32_t *offset = job->offsets;
+    if (job->bytes->interleaved) {
+        for (int64_t ky = 0; ky < w->kernel[1]; ky++)
+            for (int64_t g = 0; g < job->row_steps; g++) {
+                const int64_t y = ky * w->dilation[1], plane = y % w->stride[1] * job->phases_x + g % job->phases_x;
+                *offset++ = (uint32_t)((size_t)plane * job->plane_bytes +
+                                       (size_t)(y / w->stride[1] * job->plane_w + g / job->phases_x * job->shift) * 4);
+            }
+        return;
+    }
     for (int64_t q = 0; q < job->n_quads; q++)
         for (int64_t ky = 0; ky < w->kernel[1]; ky++)
             for (int64_t kx = 0; kx < w->kernel[2]; kx++) {
@@ -268,12 +341,24 @@ static void multiply_byte_piece(const bytes_job *job, int64_t group, int64_t row
         const int64_t rows = least(tile_rows, job->n_outputs - t * tile_rows), o = group * job->n_outputs + t * tile_rows;
         const int8_t *weights = job->bytes->weights + (size_t)(group * job->tiles + t) * job->bytes->tile_bytes;
         float *y = step->output + (job->image * job->groups * job->n_outputs + o) * job->w.out_elements;
-        for (int64_t j = chunk * job->chunk; j < last_column; j += tile_columns) {
-            const int64_t columns = least(tile_columns, last_column - j);
+        for (int64_t j = chunk * job->chunk, columns; j < last_column; j += columns) {
+            float *to = direct ? y + j : tile;
+            size_t stride = (size_t)(direct ? job->w.out_elements : tile_columns);
+            columns = least(tile_columns, last_column - j);
+            if (job->by_rows) {
+                const int64_t oy = j / job->plane_w, ox = j % job->plane_w;
+                if (ox >= job->w.out[2]) { // between two rows
+                    columns = job->plane_w - ox;
+                    continue;
+                }
+                columns = least(tile_columns, job->w.out[2] - ox);
+                to = y + oy * job->w.out[2] + ox;
+                stride = (size_t)job->w.out_elements;
+            }
             kernels->dense_bytes((size_t)rows, (size_t)columns, job->bytes->n_steps, weights, quads + j * 4, job->offsets, job->scales + o,
-                                 job->starts + o, low, direct ? y + j : tile, (size_t)(direct ? job->w.out_elements : tile_columns));
-            if (!direct)
-                copy_tile(job, tile, (size_t)tile_columns, rows, j, columns, y);
+                                 job->starts + o, low, to, stride);
+            if (to == tile)
+                copy_tile(job, tile, stride, rows, j, columns, y);
         }
     }
 }
@@ -281,7 +366,8 @@ static void multiply_byte_piece(const bytes_job *job, int64_t group, int64_t row
 static void multiply_byte_pieces(void *argument, int index, int worker)
 {
     const bytes_job *job = argument;
-    float *tile = (float *)(void *)(job->step->worker + (size_t)worker * job->step->worker_bytes + align_64((size_t)job->w.in[2] * 4));
+    unsigned char *scratch = job->step->worker + (size_t)worker * job->step->worker_bytes;
+    float *tile = (float *)(void *)(scratch + job->step->worker_bytes - MAX_TILE * sizeof(float));
     multiply_byte_piece(job, index / (job->n_row_parts * job->n_chunks), index / job->n_chunks % job->n_row_parts, index % job->n_chunks,
                         tile);
 }

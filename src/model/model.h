@@ -148,9 +148,11 @@ typedef struct qcnn_attributes {
 typedef enum qcnn_method { QCNN_METHOD_NONE, QCNN_METHOD_DENSE, QCNN_METHOD_LUT } qcnn_method;
 
 // Weights of a convolution that runs dense in bytes: whole numbers -127..127 times a scale for each output. One allocation.
-// A *step* is four input channels (the last ones may be absent: zeros) under one tap, taps innermost.
+// A *step* is four input channels (the last ones may be absent: zeros) under one tap, taps innermost. *Interleaved*, where
+// channels are fewer than four, it is four neighbours of a kernel row's weights, channels innermost: [taps of a row][channels].
 typedef struct qcnn_dense_bytes {
     int tile_rows; // outputs of a tile, as many as the kernel takes
+    bool interleaved;
     size_t n_steps, tile_bytes;
     int8_t *weights; // [groups][ceil(n_outputs / tile_rows)][n_steps][tile_rows][4]
     float *scales;   // [groups * n_outputs]
@@ -257,10 +259,11 @@ typedef struct qcnn_layer_cost {
 } qcnn_layer_cost;
 qcnn_layer_cost qcnn_cost(const qcnn_node *node, const qcnn_tensor *weights, const qcnn_shape *input, const qcnn_shape *output);
 
-// Packs a convolution's constant weights as bytes into *made, which the caller releases in success and failure alike.
+// Packs the constant weights of convolution `node` as bytes into *made, which the caller releases in success and failure alike.
 // Errors: MEMORY. And how many bytes that takes, UINT64_MAX when too many. (dense_bytes.c)
-qcnn_status qcnn_dense_bytes_make(const qcnn_tensor *weights, int groups, int tile_rows, qcnn_dense_bytes **made, qcnn_error *error);
-uint64_t qcnn_dense_bytes_size(const qcnn_tensor *weights, int groups, int tile_rows);
+qcnn_status qcnn_dense_bytes_make(const qcnn_node *node, const qcnn_tensor *weights, int tile_rows, qcnn_dense_bytes **made,
+                                  qcnn_error *error);
+uint64_t qcnn_dense_bytes_size(const qcnn_node *node, const qcnn_tensor *weights, int tile_rows);
 
 // The dense weights that a codebook stands for, [groups * n_outputs][n_inputs][n_taps], into room for as many floats. (codebook.c)
 void qcnn_codebook_decode(const qcnn_codebook *codebook, float *weights);

@@ -166,7 +166,7 @@ static bool runs_in_bytes(const qcnn_model *model, const qcnn_node *node, const 
 static qcnn_status decode_weights(const qcnn_model *model, qcnn_node *node, const qcnn_tensor *weights, qcnn_error *error)
 {
     if (runs_in_bytes(model, node, weights))
-        return qcnn_dense_bytes_make(weights, node->attributes.groups, model->kernels->bytes_rows, &node->bytes, error);
+        return qcnn_dense_bytes_make(node, weights, model->kernels->bytes_rows, &node->bytes, error);
     const size_t n = (size_t)qcnn_shape_elements(&weights->shape);
     if (!qcnn_is_codebook(weights))
         return QCNN_OK;
@@ -180,7 +180,7 @@ static qcnn_status decode_weights(const qcnn_model *model, qcnn_node *node, cons
 static uint64_t decoded_bytes(const qcnn_model *model, const qcnn_node *node, const qcnn_tensor *weights)
 {
     if (runs_in_bytes(model, node, weights))
-        return qcnn_dense_bytes_size(weights, node->attributes.groups, model->kernels->bytes_rows);
+        return qcnn_dense_bytes_size(node, weights, model->kernels->bytes_rows);
     return qcnn_is_codebook(weights) ? qcnn_shape_elements(&weights->shape) * sizeof *node->decoded : 0;
 }
 
