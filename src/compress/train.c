@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "compress/blas.h"
+#include "compress/gemm_bf16.h"
 
 // ---- which part of the graph ----------------------------------------------------------------------------------------
 
@@ -281,6 +281,27 @@ static size_t scratch_of(const qcnn_trainer *trainer, const qcnn_train_layer *la
     }
 }
 
+// For the products of a layer, whose longest left sides are rows of patches, outputs, or images.
+static size_t gemm_scratch_of(const qcnn_trainer *trainer, const qcnn_train_layer *layer)
+{
+    const qcnn_node *node = layer->node;
+    if (node->op != QCNN_OP_CONV && node->op != QCNN_OP_FC)
+        return 0;
+    const int64_t outputs = trainer->values[node->output].channels;
+    int64_t rows = trainer->batch + QCNN_TRAIN_INPUT_TILE + (layer->weights >= 0 ? trainer->weights[layer->weights].book.subspace : 0);
+    if (node->op == QCNN_OP_CONV)
+        rows = trainer->values[node->inputs[0]].channels / node->attributes.groups * layer->window.n_taps;
+    return qcnn_gemm_bf16_scratch((int)(rows > outputs ? rows : outputs));
+}
+
+void qcnn_train_gemm(const qcnn_trainer *trainer, const qcnn_gemm_call *call, int worker)
+{
+    if (trainer->gemm_scratch && call->m >= QCNN_GEMM_BF16_ROWS && call->n >= QCNN_GEMM_BF16_COLUMNS)
+        qcnn_gemm_bf16(call, trainer->gemm_scratch + (size_t)worker * trainer->gemm_floats);
+    else
+        qcnn_gemm_serial(call);
+}
+
 static qcnn_status add_layer(qcnn_trainer *trainer, size_t n, const qcnn_train_options *options, qcnn_error *error)
 {
     const qcnn_node *node = &trainer->model->nodes[n];
@@ -297,6 +318,8 @@ static qcnn_status add_layer(qcnn_trainer *trainer, size_t n, const qcnn_train_o
     QCNN_TRY(set_output(trainer, layer, options->teacher, error));
     const size_t floats = scratch_of(trainer, layer);
     trainer->scratch_floats = floats > trainer->scratch_floats ? floats : trainer->scratch_floats;
+    const size_t gemm = gemm_scratch_of(trainer, layer);
+    trainer->gemm_floats = gemm > trainer->gemm_floats ? gemm : trainer->gemm_floats;
     return QCNN_OK;
 }
 
@@ -330,9 +353,13 @@ static qcnn_status build(qcnn_trainer *trainer, const qcnn_train_options *option
     for (size_t n = 0; n < model->n_nodes; n++)
         if (trainer->values[model->nodes[n].output].present && model->nodes[n].output != trainer->input)
             QCNN_TRY(add_layer(trainer, n, options, error));
-    const size_t n_scratch = trainer->scratch_floats * (size_t)qcnn_n_workers(options->parallel);
-    trainer->scratch = qcnn_allocate(n_scratch, sizeof(float));
-    return trainer->scratch ? QCNN_OK : qcnn_fail_memory(error, n_scratch * sizeof(float));
+    const size_t n_workers = (size_t)qcnn_n_workers(options->parallel);
+    const bool fast = !options->exact && qcnn_gemm_bf16_available();
+    trainer->scratch = qcnn_allocate(trainer->scratch_floats * n_workers, sizeof(float));
+    trainer->gemm_scratch = fast ? qcnn_allocate(trainer->gemm_floats * n_workers, sizeof(float)) : NULL;
+    if (!trainer->scratch || (fast && !trainer->gemm_scratch))
+        return qcnn_fail_memory(error, (trainer->scratch_floats + trainer->gemm_floats) * n_workers * sizeof(float));
+    return QCNN_OK;
 }
 
 qcnn_status qcnn_trainer_new(const qcnn_model *model, const qcnn_train_options *options, qcnn_trainer **result, qcnn_error *error)
@@ -392,6 +419,7 @@ void qcnn_trainer_free(qcnn_trainer *trainer)
     qcnn_release(trainer->weights);
     qcnn_release(trainer->biases);
     qcnn_release(trainer->scratch);
+    qcnn_release(trainer->gemm_scratch);
     qcnn_release(trainer);
 }
 

@@ -9,11 +9,15 @@
 
 #include "base/parallel.h"
 #include "base/rng.h"
+#include "compress/blas.h"
 #include "engine/layers.h"
 #include "model/model.h"
 
 // The images of a batch lie in this many slices, each computed by one thread and with weight gradients of its own.
 enum { QCNN_TRAIN_SLICES = 8 };
+
+// Inputs of a fully-connected layer that are trained together, at most, where subspaces are not wider themselves.
+enum { QCNN_TRAIN_INPUT_TILE = 192 };
 
 // An activation of a batch. `rows`: [batch][channels], what fully-connected layers read and the logits are. Otherwise
 // [slice][channel][image of the slice][position], so that one GEMM serves several images.
@@ -73,6 +77,8 @@ typedef struct qcnn_trainer {
     int input, logits; // values: what is given, what the loss reads
     float *scratch;    // [workers][scratch_floats]
     size_t scratch_floats;
+    float *gemm_scratch; // [workers][gemm_floats]; NULL: products in float32
+    size_t gemm_floats;
     float latent_rate; // of the running backward pass: latent weights of fully-connected layers step in it
     int step;          // of the running backward pass, from 1
     float rate_price;  // assignments cost this much times -log2 of their frequency; see qcnn_train_latent_block
@@ -82,6 +88,7 @@ typedef struct qcnn_train_options {
     int batch;                   // a multiple of QCNN_TRAIN_SLICES
     bool backward;               // false: forward only
     bool latent;                 // assignments are trained too
+    bool exact;                  // products in float32 where bfloat16 would be faster
     bool everywhere;             // gradients of all values, though nothing may be trained before them
     size_t first_node;           // not 0: layers before this node are left out, and its first input is what is given; all later layers must
                                  // depend on the rest of the graph through that value alone
@@ -142,6 +149,9 @@ void qcnn_train_fc_forward(qcnn_trainer *trainer, qcnn_train_layer *layer);
 void qcnn_train_fc_backward(qcnn_trainer *trainer, qcnn_train_layer *layer);
 size_t qcnn_train_fc_scratch(const qcnn_trainer *trainer, const qcnn_train_layer *layer);
 size_t qcnn_train_lrn_scratch(const qcnn_trainer *trainer, const qcnn_train_layer *layer);
+
+// A product on the thread of a worker, in bfloat16 where the processor gains by it.
+void qcnn_train_gemm(const qcnn_trainer *trainer, const qcnn_gemm_call *call, int worker);
 
 // y = f(y) and dy *= f'(x) over n elements. The derivative is taken from y, or from x = before where not NULL.
 void qcnn_train_activate(const qcnn_activation *activation, float *y, size_t n);

@@ -4,7 +4,6 @@
 
 #include <string.h>
 
-#include "compress/blas.h"
 #include "compress/train.h"
 
 // Positions that a GEMM should at least have, where there are images enough.
@@ -136,7 +135,7 @@ static void forward_slice(void *argument, int slice, int worker)
                                     .c = y + (size_t)group * (size_t)job->n_outputs * row + (size_t)first * (size_t)w->out_elements,
                                     .ldc = row };
             set_weights(job, group, true, &call);
-            qcnn_gemm_serial(&call);
+            qcnn_train_gemm(trainer, &call, worker);
         }
     }
     add_bias(job, y, row);
@@ -182,7 +181,7 @@ static void bias_gradient(const conv_job *job, int slice, const float *dy, size_
 }
 
 // Gradients of the weights of one group from those of the outputs of n images, and of the inputs where they are wanted.
-static void backward_group(const conv_job *job, int slice, int group, int first, int n, float *matrix)
+static void backward_group(const conv_job *job, int slice, int group, int first, int n, float *matrix, int worker)
 {
     const qcnn_trainer *trainer = job->trainer;
     const qcnn_window *w = &job->layer->window;
@@ -195,18 +194,19 @@ static void backward_group(const conv_job *job, int slice, int group, int first,
     if (job->weights) {
         float *to = job->weights->column_gradients + (size_t)slice * job->weights->n_columns;
         patches(job, job->x->data + input, n, matrix, false);
-        qcnn_gemm_serial(&(qcnn_gemm_call){ .transpose_b = true,
-                                            .m = (int)job->n_rows,
-                                            .n = job->n_outputs,
-                                            .k = n_positions,
-                                            .alpha = 1,
-                                            .beta = first > 0,
-                                            .a = matrix,
-                                            .lda = (size_t)n_positions,
-                                            .b = dy,
-                                            .ldb = row,
-                                            .c = to + (size_t)group * job->n_rows * (size_t)job->n_outputs,
-                                            .ldc = (size_t)job->n_outputs });
+        const qcnn_gemm_call call = { .transpose_b = true,
+                                      .m = (int)job->n_rows,
+                                      .n = job->n_outputs,
+                                      .k = n_positions,
+                                      .alpha = 1,
+                                      .beta = first > 0,
+                                      .a = matrix,
+                                      .lda = (size_t)n_positions,
+                                      .b = dy,
+                                      .ldb = row,
+                                      .c = to + (size_t)group * job->n_rows * (size_t)job->n_outputs,
+                                      .ldc = (size_t)job->n_outputs };
+        qcnn_train_gemm(trainer, &call, worker);
     }
     if (job->x->gradient) {
         float *to = matrix + patch_floats(job);
@@ -219,7 +219,7 @@ static void backward_group(const conv_job *job, int slice, int group, int first,
                                 .c = to,
                                 .ldc = (size_t)n_positions };
         set_weights(job, group, false, &call);
-        qcnn_gemm_serial(&call);
+        qcnn_train_gemm(trainer, &call, worker);
         patches(job, job->x->gradient + input, n, to, true);
     }
 }
@@ -238,7 +238,7 @@ static void backward_slice(void *argument, int slice, int worker)
     for (int first = 0; first < trainer->slice; first += job->chunk) {
         const int n = trainer->slice - first < job->chunk ? trainer->slice - first : job->chunk;
         for (int group = 0; group < job->groups; group++)
-            backward_group(job, slice, group, first, n, matrix);
+            backward_group(job, slice, group, first, n, matrix, worker);
     }
 }
 

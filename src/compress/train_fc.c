@@ -4,11 +4,11 @@
 
 #include <string.h>
 
-#include "compress/blas.h"
 #include "compress/quantize.h"
 #include "compress/train.h"
 
-enum { OUTPUT_TILE = 128, INPUT_TILE = 96 };
+// A tile of inputs is INPUT_TILE wide, rounded up to whole subspaces.
+enum { OUTPUT_TILE = 128, INPUT_TILE = QCNN_TRAIN_INPUT_TILE / 2 };
 
 typedef struct fc_job {
     qcnn_trainer *trainer;
@@ -74,7 +74,7 @@ static void forward_tile(void *argument, int index, int worker)
     for (int i = 0; i < trainer->batch; i++)
         for (int o = 0; o < n; o++)
             call.c[(size_t)i * call.ldc + (size_t)o] = bias ? bias[first + o] : 0;
-    qcnn_gemm_serial(&call);
+    qcnn_train_gemm(trainer, &call, worker);
     for (int i = 0; i < trainer->batch; i++) {
         float *y = call.c + (size_t)i * call.ldc;
         if (job->layer->before)
@@ -92,7 +92,7 @@ void qcnn_train_fc_forward(qcnn_trainer *trainer, qcnn_train_layer *layer)
 // ---- backward -------------------------------------------------------------------------------------------------------
 
 // dX [batch][tile] += dY W^T.
-static void input_gradient(const fc_job *job, int first, int n, const float *columns)
+static void input_gradient(const fc_job *job, int first, int n, const float *columns, int worker)
 {
     qcnn_gemm_call call = { .m = job->trainer->batch,
                             .n = n,
@@ -111,7 +111,7 @@ static void input_gradient(const fc_job *job, int first, int n, const float *col
         call.b = job->layer->dense + first;
         call.ldb = (size_t)job->n_inputs;
     }
-    qcnn_gemm_serial(&call);
+    qcnn_train_gemm(job->trainer, &call, worker);
 }
 
 static void backward_tile(void *argument, int index, int worker)
@@ -120,7 +120,7 @@ static void backward_tile(void *argument, int index, int worker)
     const qcnn_trainer *trainer = job->trainer;
     const int first = index * job->tile, n = job->n_inputs - first < job->tile ? job->n_inputs - first : job->tile;
     if (!job->weights) {
-        input_gradient(job, first, n, NULL);
+        input_gradient(job, first, n, NULL, worker);
         return;
     }
     const qcnn_codebook *book = &job->weights->book;
@@ -132,19 +132,20 @@ static void backward_tile(void *argument, int index, int worker)
         for (int m = first_m; m < end_m; m++)
             qcnn_train_decode(job->weights, 0, m, 0, job->n_outputs,
                               columns + (size_t)(m - first_m) * (size_t)book->subspace * (size_t)job->n_outputs);
-        input_gradient(job, first, n, columns);
+        input_gradient(job, first, n, columns, worker);
     }
-    qcnn_gemm_serial(&(qcnn_gemm_call){ .transpose_a = true,
-                                        .m = n,
-                                        .n = job->n_outputs,
-                                        .k = trainer->batch,
-                                        .alpha = 1,
-                                        .a = job->x->data + first,
-                                        .lda = (size_t)job->n_inputs,
-                                        .b = job->y->gradient,
-                                        .ldb = (size_t)job->n_outputs,
-                                        .c = gradients,
-                                        .ldc = (size_t)job->n_outputs });
+    const qcnn_gemm_call call = { .transpose_a = true,
+                                  .m = n,
+                                  .n = job->n_outputs,
+                                  .k = trainer->batch,
+                                  .alpha = 1,
+                                  .a = job->x->data + first,
+                                  .lda = (size_t)job->n_inputs,
+                                  .b = job->y->gradient,
+                                  .ldb = (size_t)job->n_outputs,
+                                  .c = gradients,
+                                  .ldc = (size_t)job->n_outputs };
+    qcnn_train_gemm(trainer, &call, worker);
     for (int m = first_m; m < end_m; m++) {
         const float *of_m = gradients + (size_t)(m - first_m) * (size_t)book->subspace * (size_t)job->n_outputs;
         qcnn_train_gather(job->weights, 0, m, of_m);

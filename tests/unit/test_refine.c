@@ -302,9 +302,12 @@ static void test_importances(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answers_come_nearer), cmocka_unit_test(test_threads_do_not_matter),
-        cmocka_unit_test(test_cancel),              cmocka_unit_test(test_refuses),
-        cmocka_unit_test(test_minutes),             cmocka_unit_test(test_importances),
+        cmocka_unit_test(test_answers_come_nearer),
+        cmocka_unit_test(test_threads_do_not_matter),
+        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_minutes),
+        cmocka_unit_test(test_importances),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "build_model.h"
+#include "compress/gemm_bf16.h"
 #include "compress/train.h"
 #include "fake_workers.h"
 
@@ -86,7 +87,7 @@ static double loss(problem *p)
 
 static void start(problem *p, const qcnn_model *model, const qcnn_parallel *parallel, bool latent)
 {
-    const qcnn_train_options options = { .batch = BATCH, .backward = true, .latent = latent, .parallel = parallel };
+    const qcnn_train_options options = { .batch = BATCH, .backward = true, .latent = latent, .exact = true, .parallel = parallel };
     qcnn_error error = { 0 };
     if (qcnn_trainer_new(model, &options, &p->trainer, &error) != QCNN_OK)
         fail_msg("%s", error.message);
@@ -388,6 +389,48 @@ static void test_threads_do_not_matter(void **state)
     qcnn_model_free(model);
 }
 
+// bfloat16 keeps 8 bits: products of numbers that have no more are exact, sums of few of them too.
+static void test_gemm_bf16(void **state)
+{
+    (void)state;
+    if (!qcnn_gemm_bf16_available())
+        skip();
+    static const int sizes[][3] = { { 12, 32, 2 }, { 13, 33, 3 }, { 1, 1, 1 }, { 40, 300, 7 }, { 5, 70, 1100 }, { 150, 17, 513 } };
+    enum { MOST = 700000 };
+    float *a = qcnn_allocate(MOST, sizeof *a), *b = qcnn_allocate(MOST, sizeof *b), *c = qcnn_allocate(MOST, sizeof *c);
+    qcnn_rng rng = { 2 };
+    for (size_t s = 0; s < 4 * sizeof sizes / sizeof *sizes; s++) {
+        const int m = sizes[s / 4][0], n = sizes[s / 4][1], k = sizes[s / 4][2];
+        const bool ta = s & 1, tb = s & 2;
+        qcnn_gemm_call call = {
+            .transpose_a = ta, .transpose_b = tb, .m = m, .n = n, .k = k, .alpha = 1, .beta = 1, .a = a, .b = b, .c = c
+        };
+        call.lda = (size_t)(ta ? m : k) + 3;
+        call.ldb = (size_t)(tb ? k : n) + 1;
+        call.ldc = (size_t)n + 2;
+        for (size_t i = 0; i < MOST; i++) {
+            a[i] = (float)((int)qcnn_rng_below(&rng, 129) - 64);
+            b[i] = (float)((int)qcnn_rng_below(&rng, 129) - 64) / 8;
+            c[i] = 1;
+        }
+        float *scratch = qcnn_allocate(qcnn_gemm_bf16_scratch(m), sizeof *scratch);
+        assert_non_null(scratch);
+        qcnn_gemm_bf16(&call, scratch);
+        for (int i = 0; i < m; i++)
+            for (int j = 0; j < n + 2; j++) {
+                double sum = 1;
+                for (int l = 0; l < k && j < n; l++)
+                    sum += (double)a[ta ? (size_t)l * call.lda + (size_t)i : (size_t)i * call.lda + (size_t)l] *
+                           b[tb ? (size_t)j * call.ldb + (size_t)l : (size_t)l * call.ldb + (size_t)j];
+                assert_true(c[(size_t)i * call.ldc + (size_t)j] == (float)sum);
+            }
+        qcnn_release(scratch);
+    }
+    qcnn_release(a);
+    qcnn_release(b);
+    qcnn_release(c);
+}
+
 static void test_refuses_what_it_cannot_train(void **state)
 {
     (void)state;
@@ -418,6 +461,7 @@ int main(void)
         cmocka_unit_test(test_fully_connected),
         cmocka_unit_test(test_forward_is_the_engines),
         cmocka_unit_test(test_threads_do_not_matter),
+        cmocka_unit_test(test_gemm_bf16),
         cmocka_unit_test(test_refuses_what_it_cannot_train),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

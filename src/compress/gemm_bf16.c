@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// The blocked product of Goto and van de Geijn: a block of B in the second cache, panels of A that stream past it, a tile of C in
+// registers. A lane holds two neighbouring k: the instruction multiplies both and adds.
+
+#include "compress/gemm_bf16.h"
+
+#include <string.h>
+
+enum { ROWS = QCNN_GEMM_BF16_ROWS, COLUMNS = QCNN_GEMM_BF16_COLUMNS, DEPTH = 512, WIDTH = 256 }; // tile of C; block of B
+
+static int padded(int n, int side)
+{
+    return (n + side - 1) / side * side;
+}
+
+size_t qcnn_gemm_bf16_scratch(int m)
+{
+    return (size_t)DEPTH / 2 * ((size_t)padded(m, ROWS) + WIDTH);
+}
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
+
+bool qcnn_gemm_bf16_available(void)
+{
+    return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+}
+
+// Two floats as bfloat16 numbers in one word, the first in the low half; rounded to nearest, ties to even (finite numbers).
+static inline uint32_t half_of(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+
+static inline uint32_t pair_of(float low, float high)
+{
+    return half_of(low) | half_of(high) << 16;
+}
+
+// 16 lanes of pairs from two rows.
+TARGET static inline __m512i pairs_of_rows(__m512 low, __m512 high)
+{
+    const __m512i l = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(low)), h = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(high));
+    return _mm512_or_si512(l, _mm512_slli_epi32(h, 16));
+}
+
+// Panels of `side` rows or columns: to[panel][k / 2][side]. Along k the source has stride k_stride, along the other dimension
+// n_stride, one of which is 1. What lies beyond n and k is zero.
+TARGET static void pack(const float *from, size_t n_stride, size_t k_stride, int n, int k, int side, uint32_t *to)
+{
+    const int pairs = (k + 1) / 2;
+    for (int first = 0; first < n; first += side, to += (size_t)pairs * (size_t)side) {
+        const int count = n - first < side ? n - first : side;
+        const float *source = from + (size_t)first * n_stride;
+        if (count < side)
+            memset(to, 0, (size_t)pairs * (size_t)side * sizeof *to);
+        if (n_stride == 1) {
+            for (int p = 0; p < pairs; p++) {
+                const float *low = source + (size_t)(2 * p) * k_stride, *high = low + k_stride;
+                for (int i = 0; i < count; i += 16) {
+                    const __mmask16 mask = count - i < 16 ? (__mmask16)((1u << (count - i)) - 1) : (__mmask16)0xffff;
+                    const __m512 a = _mm512_maskz_loadu_ps(mask, low + i);
+                    const __m512 b = 2 * p + 1 < k ? _mm512_maskz_loadu_ps(mask, high + i) : _mm512_setzero_ps();
+                    _mm512_mask_storeu_epi32(to + (size_t)p * (size_t)side + (size_t)i, mask, pairs_of_rows(a, b));
+                }
+            }
+            continue;
+        }
+        for (int i = 0; i < count; i++) {
+            const float *row = source + (size_t)i * n_stride;
+            for (int p = 0; p < k / 2; p++)
+                to[(size_t)p * (size_t)side + (size_t)i] = pair_of(row[2 * p], row[2 * p + 1]);
+            if (k % 2)
+                to[(size_t)(pairs - 1) * (size_t)side + (size_t)i] = half_of(row[k - 1]);
+        }
+    }
+}
+
+// C (rows x columns, at most ROWS x COLUMNS) = or += panel of A times panel of B.
+TARGET static void tile(int pairs, const uint32_t *a, const uint32_t *b, int rows, int columns, bool add, float *c, size_t ldc)
+{
+    __m512 sums[ROWS][2];
+    for (int r = 0; r < ROWS; r++)
+        sums[r][0] = sums[r][1] = _mm512_setzero_ps();
+    for (int p = 0; p < pairs; p++, a += ROWS, b += COLUMNS) {
+        const __m512bh low = (__m512bh)_mm512_loadu_si512(b), high = (__m512bh)_mm512_loadu_si512(b + 16);
+#pragma GCC unroll 12
+        for (int r = 0; r < ROWS; r++) {
+            const __m512bh x = (__m512bh)_mm512_set1_epi32((int)a[r]);
+            sums[r][0] = _mm512_dpbf16_ps(sums[r][0], x, low);
+            sums[r][1] = _mm512_dpbf16_ps(sums[r][1], x, high);
+        }
+    }
+    const __mmask16 first = columns < 16 ? (__mmask16)((1u << columns) - 1) : (__mmask16)0xffff;
+    const __mmask16 second = columns <= 16 ? 0 : columns < 32 ? (__mmask16)((1u << (columns - 16)) - 1) : (__mmask16)0xffff;
+#pragma GCC unroll 12
+    for (int r = 0; r < ROWS; r++) {
+        if (r >= rows)
+            break;
+        float *to = c + (size_t)r * ldc;
+        _mm512_mask_storeu_ps(to, first, add ? _mm512_add_ps(_mm512_maskz_loadu_ps(first, to), sums[r][0]) : sums[r][0]);
+        if (second)
+            _mm512_mask_storeu_ps(to + 16, second, add ? _mm512_add_ps(_mm512_maskz_loadu_ps(second, to + 16), sums[r][1]) : sums[r][1]);
+    }
+}
+
+void qcnn_gemm_bf16(const qcnn_gemm_call *call, float *scratch)
+{
+    uint32_t *const panels = (uint32_t *)(void *)scratch;
+    for (int k = 0; k < call->k; k += DEPTH) {
+        const int depth = call->k - k < DEPTH ? call->k - k : DEPTH, pairs = (depth + 1) / 2;
+        uint32_t *const block = panels + (size_t)pairs * (size_t)padded(call->m, ROWS);
+        const float *a = call->a + (call->transpose_a ? (size_t)k * call->lda : (size_t)k);
+        pack(a, call->transpose_a ? 1 : call->lda, call->transpose_a ? call->lda : 1, call->m, depth, ROWS, panels);
+        for (int n = 0; n < call->n; n += WIDTH) {
+            const int width = call->n - n < WIDTH ? call->n - n : WIDTH;
+            const float *b = call->b + (call->transpose_b ? (size_t)n * call->ldb + (size_t)k : (size_t)k * call->ldb + (size_t)n);
+            pack(b, call->transpose_b ? call->ldb : 1, call->transpose_b ? 1 : call->ldb, width, depth, COLUMNS, block);
+            for (int i = 0; i < call->m; i += ROWS)
+                for (int j = 0; j < width; j += COLUMNS)
+                    tile(pairs, panels + (size_t)i * (size_t)pairs, block + (size_t)j * (size_t)pairs,
+                         call->m - i < ROWS ? call->m - i : ROWS, width - j < COLUMNS ? width - j : COLUMNS, k > 0 || call->beta != 0,
+                         call->c + (size_t)i * call->ldc + (size_t)(n + j), call->ldc);
+        }
+    }
+}
+
+#else
+
+bool qcnn_gemm_bf16_available(void)
+{
+    return false;
+}
+
+void qcnn_gemm_bf16(const qcnn_gemm_call *call, float *scratch)
+{
+    (void)scratch;
+    qcnn_gemm_serial(call);
+}
+
+#endif
