@@ -23,7 +23,6 @@ typedef struct qcnn_refine_options {
     qcnn_refine_stage whole; // every layer with codebooks, on fresh crops
     qcnn_refine_stage head;  // then the fully-connected end alone, on cached activations of crops
     int n_head_crops;
-    float rate_price;     // of assignments that are rarely used: of a squared weight, per bit; 0: none
     float temperature;    // of the softmax that is compared
     float feature_weight; // of the squared error of what fully-connected layers read, relative to its square
     float mix;            // share of images that are mixtures of two crops

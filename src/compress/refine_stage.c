@@ -196,7 +196,6 @@ static qcnn_status train_step(const qcnn_refine_run *run, workspace *work, int s
             qcnn_refine_feature_gradients(run->teacher, student, student->layers[i].node->inputs[0], options->feature_weight);
     student->step = step + 1;
     student->latent_rate = run->stage->latent_rate * rate;
-    student->rate_price = options->rate_price;
     qcnn_train_backward(student);
     qcnn_train_update(student,
                       &(qcnn_train_step){ .number = step + 1, .rate = run->stage->rate * rate, .bias_rate = run->stage->bias_rate * rate });

@@ -8,6 +8,8 @@
 
 #include "compress/gemm_bf16.h"
 
+static const float FIRST_PRICE = 0.01f; // of a bit; it finds its level within some tens of steps
+
 // ---- which part of the graph ----------------------------------------------------------------------------------------
 
 static const qcnn_node *producer_of(const qcnn_model *model, int value)
@@ -151,10 +153,13 @@ static qcnn_status new_weights(qcnn_trainer *trainer, const qcnn_tensor *tensor,
         weights->second = new_floats(weights->n_codewords, &status, error);
         if (conv)
             weights->column_gradients = new_floats(weights->n_columns * QCNN_TRAIN_SLICES, &status, error);
-        if (latent) {
+        if (latent && book->subspace <= QCNN_TRAIN_MAX_LATENT_WIDTH) {
             weights->latent = new_floats(weights->n_columns, &status, error);
             weights->latent_first = new_floats(weights->n_columns, &status, error);
             weights->latent_second = new_floats(weights->n_columns, &status, error);
+            weights->block_bits = qcnn_allocate_zeroed((size_t)book->groups * (size_t)book->n_subspaces, sizeof(double));
+            if (!weights->block_bits && status == QCNN_OK)
+                status = qcnn_fail_memory(error, (size_t)book->groups * (size_t)book->n_subspaces * sizeof(double));
         }
     }
     if (!weights->assignments && status == QCNN_OK)
@@ -168,7 +173,7 @@ static qcnn_status new_weights(qcnn_trainer *trainer, const qcnn_tensor *tensor,
     return QCNN_OK;
 }
 
-// The root mean square of the columns, and latent columns that start at their codewords.
+// The root mean square of the columns, and what their assignments cost.
 static void start_weights(qcnn_train_weights *weights)
 {
     const qcnn_codebook *book = &weights->book;
@@ -182,10 +187,10 @@ static void start_weights(qcnn_train_weights *weights)
             for (size_t j = 0; j < n_columns; j++, assignment++)
                 for (size_t i = 0; i < subspace; i++)
                     sum += (double)codewords[*assignment * subspace + i] * codewords[*assignment * subspace + i];
-            if (weights->latent)
-                qcnn_train_decode_all(weights, group, m, weights->latent);
         }
     weights->scale = (float)sqrt(sum / (double)weights->n_columns);
+    weights->price = FIRST_PRICE;
+    weights->start_bits = qcnn_train_bits(weights);
 }
 
 static qcnn_status new_bias(const qcnn_trainer *trainer, const qcnn_tensor *tensor, float scale, qcnn_train_bias *bias, qcnn_error *error)
@@ -391,6 +396,7 @@ static void free_weights(qcnn_train_weights *weights)
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         qcnn_release(blocks[i]);
     qcnn_release(weights->assignments);
+    qcnn_release(weights->block_bits);
 }
 
 void qcnn_trainer_free(qcnn_trainer *trainer)

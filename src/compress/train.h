@@ -19,6 +19,9 @@ enum { QCNN_TRAIN_SLICES = 8 };
 // Inputs of a fully-connected layer that are trained together, at most, where subspaces are not wider themselves.
 enum { QCNN_TRAIN_INPUT_TILE = 192 };
 
+// Assignments of wider subspaces are not trained.
+enum { QCNN_TRAIN_MAX_LATENT_WIDTH = 64 };
+
 // An activation of a batch. `rows`: [batch][channels], what fully-connected layers read and the logits are. Otherwise
 // [slice][channel][image of the slice][position], so that one GEMM serves several images.
 typedef struct qcnn_train_value {
@@ -40,9 +43,12 @@ typedef struct qcnn_train_weights {
     float *gradient, *first, *second; // of the codewords; Adam's moments
     float *columns;                   // convolutions: decoded once a step
     float *column_gradients;          // convolutions: [slices] of them
-    float *latent;                    // NULL, or columns that gradients move and assignments follow
+    float *latent;                    // NULL, or how far gradients have pushed each column from its codeword
     float *latent_first, *latent_second;
-    float scale;                                  // root mean square of the columns: the unit of learning rates
+    float scale; // root mean square of the columns: the unit of learning rates
+    // Assignments are to take no more bits, entropy-coded, than at the start: rare codewords have a price, in squared weights a bit.
+    float price;
+    double start_bits, *block_bits;               // block_bits: [groups][M], of the last reassignment
     size_t n_columns, n_codewords, n_assignments; // elements
 } qcnn_train_weights;
 
@@ -81,7 +87,6 @@ typedef struct qcnn_trainer {
     size_t gemm_floats;
     float latent_rate; // of the running backward pass: latent weights of fully-connected layers step in it
     int step;          // of the running backward pass, from 1
-    float rate_price;  // assignments cost this much times -log2 of their frequency; see qcnn_train_latent_block
 } qcnn_trainer;
 
 typedef struct qcnn_train_options {
@@ -164,14 +169,17 @@ bool qcnn_train_activation_needs_input(qcnn_function function);
 // Columns of subspace m of a group: outputs first..first + n - 1 of each tap, to [width][n_taps][n].
 void qcnn_train_decode(const qcnn_train_weights *weights, int group, int m, int first, int n, float *columns);
 
-// The same of all outputs, to their place in all columns of the layer.
-void qcnn_train_decode_all(const qcnn_train_weights *weights, int group, int m, float *columns);
-
 // Adds the gradients of columns [width][n_taps * n_outputs] of subspace m of a group to those of its codewords.
 void qcnn_train_gather(qcnn_train_weights *weights, int group, int m, const float *gradients);
 
-// Moves the latent columns of subspace m of a group by their gradients and reassigns them.
+// Pushes the columns of subspace m of a group by their gradients and reassigns those pushed far.
 void qcnn_train_latent_block(const qcnn_trainer *trainer, qcnn_train_weights *weights, int group, int m, const float *gradients);
+
+// Bits of all assignments of the layer, coded by their frequencies in each subspace.
+double qcnn_train_bits(const qcnn_train_weights *weights);
+
+// Raises the price of bits while assignments take more of them than at the start, and lowers it while they take fewer.
+void qcnn_train_adjust_price(qcnn_train_weights *weights);
 
 // Sums the slices' gradients of a convolution's columns and gathers them; nothing for fully-connected layers, which did it.
 void qcnn_train_collect(const qcnn_trainer *trainer, qcnn_train_weights *weights);

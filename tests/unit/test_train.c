@@ -366,7 +366,7 @@ static void test_threads_do_not_matter(void **state)
         fake_workers workers = { 1 << i, 0 };
         const qcnn_parallel hook = fake_workers_hook(&workers);
         start(&p[i], model, i > 0 ? &hook : NULL, true);
-        p[i].trainer->latent_rate = 0.05f;
+        p[i].trainer->latent_rate = 0.5f;
         for (int step = 1; step <= 3; step++) {
             p[i].trainer->step = step;
             backward(&p[i]);
