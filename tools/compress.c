@@ -39,7 +39,8 @@ typedef struct compress_effort {
 // The file beside the output in which a correction keeps what it has finished; "" where there is none to be had.
 static const char *checkpoint_name(const compress_request *request, char name[CHECKPOINT_NAME_BYTES])
 {
-    const bool wanted = request->correction != QCNN_CORRECTION_NONE && strncmp(request->output, "/dev/", 5) != 0;
+    const bool long_work = request->correction != QCNN_CORRECTION_NONE || request->refine_minutes > 0;
+    const bool wanted = long_work && strncmp(request->output, "/dev/", 5) != 0;
     const int n = wanted ? snprintf(name, CHECKPOINT_NAME_BYTES, "%s.checkpoint", request->output) : 0;
     if (n <= 0 || n >= CHECKPOINT_NAME_BYTES)
         name[0] = 0;

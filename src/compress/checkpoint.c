@@ -15,6 +15,7 @@
 #include "base/crc32.h"
 #include "compress/install.h"
 #include "compress/quantize.h"
+#include "compress/refine.h"
 
 enum { VERSION = 1, MAX_NAME_BYTES = 4096 };
 static const char magic[8] = "QCNNCKPT";
@@ -172,6 +173,7 @@ void qcnn_checkpoint_remove(const char *path)
     unlink(path);
     if (previous_name(path, previous))
         unlink(previous);
+    qcnn_refine_checkpoint_remove(path);
 }
 
 // ---- reading --------------------------------------------------------------------------------------------------------

@@ -85,6 +85,7 @@ static qcnn_status refine(const qcnn_model *original, const qcnn_compress_option
     refinement.seed = options->seed;
     refinement.parallel = options->parallel;
     refinement.progress = options->progress;
+    refinement.checkpoint = options->checkpoint;
     QCNN_TRY(qcnn_samples_open(original, options->calibration, options->preprocess, options->seed, &samples, error));
     const qcnn_status status = qcnn_refine(original, compressed, &samples, &refinement, &report, error);
     qcnn_samples_close(&samples);

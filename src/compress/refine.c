@@ -4,12 +4,14 @@
 
 #include "compress/refine.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "compress/refine_stage.h"
 #include "compress/round.h"
 
-enum { CACHE_BATCH = 64 };
+enum { CACHE_BATCH = 64, MAX_NAME_BYTES = 4096 };
 
 qcnn_refine_options qcnn_refine_options_default(void)
 {
@@ -231,17 +233,35 @@ static qcnn_status train_head(const refinement *work, qcnn_refine_run *run, qcnn
     return status;
 }
 
+static qcnn_status checkpoint_name(const char *checkpoint, int stage, char name[MAX_NAME_BYTES], qcnn_error *error)
+{
+    const int n = snprintf(name, MAX_NAME_BYTES, "%s.%s", checkpoint, stage ? "head" : "whole");
+    return n > 0 && n < MAX_NAME_BYTES ? QCNN_OK : qcnn_fail(error, QCNN_ERROR_ARGUMENT, "the name of the checkpoint is too long");
+}
+
+void qcnn_refine_checkpoint_remove(const char *checkpoint)
+{
+    char name[MAX_NAME_BYTES];
+    for (int stage = 0; stage < 2; stage++)
+        if (checkpoint_name(checkpoint, stage, name, NULL) == QCNN_OK)
+            unlink(name);
+}
+
 static qcnn_status run_stages(refinement *work, qcnn_error *error)
 {
     qcnn_refine_report *report = work->report;
     for (int s = 0; s < 2; s++) {
         const qcnn_refine_stage *stage = s ? &work->head : &work->whole;
+        char name[MAX_NAME_BYTES];
         if (stage->n_steps == 0)
             continue;
         qcnn_refine_run run = { .name = s ? "refine: fully-connected layers" : "refine",
                                 .options = work->options,
                                 .stage = stage,
-                                .n_held_out = work->n_held_out };
+                                .n_held_out = work->n_held_out,
+                                .checkpoint = work->options->checkpoint ? name : NULL };
+        if (run.checkpoint)
+            QCNN_TRY(checkpoint_name(work->options->checkpoint, s, name, error));
         QCNN_TRY(s ? train_head(work, &run, error) : train_whole(work, &run, error));
         if (report->n_steps[0] == 0) {
             report->divergence[0] = run.divergence[0];

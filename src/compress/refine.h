@@ -34,6 +34,9 @@ typedef struct qcnn_refine_options {
     int n_looks;                   // how often they are looked at in a stage
     const qcnn_parallel *parallel; // changes the time, never the result
     const qcnn_progress *progress;
+    // NULL, or the start of the names of files (CHECKPOINT.whole, CHECKPOINT.head) that keep the state of each stage. The same call
+    // goes on from them and ends with the same bytes; the caller removes them with qcnn_refine_checkpoint_remove.
+    const char *checkpoint;
     // NULL, or told of each look at the held-out samples.
     void (*looked)(void *context, const char *stage, int step, double divergence, double agreement);
     void *looked_context;
@@ -53,5 +56,7 @@ typedef struct qcnn_refine_report {
 // Errors: UNSUPPORTED (names a node), ARGUMENT, MEMORY, CANCELLED, what samples give.
 qcnn_status qcnn_refine(const qcnn_model *original, qcnn_model *compressed, const qcnn_samples *samples, const qcnn_refine_options *options,
                         qcnn_refine_report *report, qcnn_error *error);
+
+void qcnn_refine_checkpoint_remove(const char *checkpoint);
 
 #endif

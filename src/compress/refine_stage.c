@@ -7,20 +7,32 @@
 #include <math.h>
 #include <string.h>
 
+#include "compress/refine_checkpoint.h"
 #include "compress/refine_loss.h"
 
 static const double PI = 3.14159265358979323846;
 
 enum { WARM_STEPS = 10 };
 
+// What a checkpoint holds beside the numbers that are trained.
+typedef struct progress_state {
+    int64_t step, best_step;
+    double divergence[2], agreement[2];
+} progress_state;
+
 typedef struct workspace {
     float *teacher, *student, *gradients; // [batch][classes]
     float *held_out;                      // the teacher's logits, [n_held_out][classes]
     qcnn_refine_pick *picks;              // [batch]
-    uint32_t *order;                      // of cached crops
+    uint32_t *order;                      // of cached crops, in this round over them
+    size_t round;
     int n_classes;
     float **codewords, **biases; // of the best state
     uint8_t **assignments;
+    progress_state progress;
+    qcnn_refine_block *blocks; // of a checkpoint
+    size_t n_blocks;
+    uint64_t key;
 } workspace;
 
 // ---- memory ---------------------------------------------------------------------------------------------------------
@@ -48,7 +60,7 @@ static qcnn_status new_best(const qcnn_trainer *trainer, workspace *work, qcnn_e
 
 static qcnn_status open_workspace(const qcnn_refine_run *run, workspace *work, qcnn_error *error)
 {
-    *work = (workspace){ .n_classes = qcnn_train_n_classes(run->student) };
+    *work = (workspace){ .n_classes = qcnn_train_n_classes(run->student), .round = SIZE_MAX };
     const size_t batch = (size_t)run->student->batch, n = batch * (size_t)work->n_classes;
     work->teacher = qcnn_allocate(n, sizeof(float));
     work->student = qcnn_allocate(n, sizeof(float));
@@ -72,7 +84,7 @@ static void close_workspace(const qcnn_trainer *trainer, workspace *work)
     for (size_t i = 0; work->biases && i < trainer->n_biases; i++)
         qcnn_release(work->biases[i]);
     void *const blocks[] = { work->codewords, work->assignments, work->biases, work->teacher, work->student,
-                             work->gradients, work->held_out,    work->picks,  work->order };
+                             work->gradients, work->held_out,    work->picks,  work->order,   work->blocks };
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         qcnn_release(blocks[i]);
 }
@@ -91,6 +103,74 @@ static void copy_state(const qcnn_trainer *trainer, workspace *work, bool back)
     }
 }
 
+// ---- checkpoints ----------------------------------------------------------------------------------------------------
+
+enum { BLOCKS_OF_WEIGHTS = 10, BLOCKS_OF_BIAS = 4 };
+
+static void add_block(workspace *work, void *data, size_t n, size_t size)
+{
+    work->blocks[work->n_blocks++] = (qcnn_refine_block){ data, data ? n * size : 0 };
+}
+
+static qcnn_status list_blocks(const qcnn_trainer *trainer, workspace *work, qcnn_error *error)
+{
+    const size_t n_most = 1 + BLOCKS_OF_WEIGHTS * trainer->n_weights + BLOCKS_OF_BIAS * trainer->n_biases;
+    work->blocks = qcnn_allocate(n_most, sizeof *work->blocks);
+    if (!work->blocks)
+        return qcnn_fail_memory(error, n_most * sizeof *work->blocks);
+    add_block(work, &work->progress, 1, sizeof work->progress);
+    for (size_t i = 0; i < trainer->n_weights; i++) {
+        qcnn_train_weights *w = &trainer->weights[i];
+        float *const codewords[] = { w->codewords, w->first, w->second, work->codewords[i] };
+        float *const columns[] = { w->latent, w->latent_first, w->latent_second };
+        for (int k = 0; k < 4; k++)
+            add_block(work, codewords[k], w->n_codewords, sizeof(float));
+        for (int k = 0; k < 3; k++)
+            add_block(work, columns[k], w->n_columns, sizeof(float));
+        add_block(work, w->assignments, w->n_assignments, 1);
+        add_block(work, work->assignments[i], w->n_assignments, 1);
+        add_block(work, &w->price, 1, sizeof w->price);
+    }
+    for (size_t i = 0; i < trainer->n_biases; i++) {
+        qcnn_train_bias *b = &trainer->biases[i];
+        float *const blocks[] = { b->values, b->first, b->second, work->biases[i] };
+        for (int k = 0; k < 4; k++)
+            add_block(work, blocks[k], b->n, sizeof(float));
+    }
+    return QCNN_OK;
+}
+
+// What the result depends on: the start, the stage and its options, the original's answers on the held-out images.
+static void set_key(const qcnn_refine_run *run, workspace *work)
+{
+    const qcnn_refine_options *o = run->options;
+    const double numbers[] = { run->stage->n_steps,
+                               run->student->batch,
+                               run->stage->rate,
+                               run->stage->bias_rate,
+                               run->stage->latent_rate,
+                               o->n_head_crops,
+                               o->temperature,
+                               o->feature_weight,
+                               o->mix,
+                               o->jitter,
+                               o->zoom,
+                               o->head_mix,
+                               o->n_looks,
+                               (double)(o->seed >> 32),
+                               (double)(o->seed & 0xffffffffu) };
+    uint64_t key = qcnn_refine_key(0, numbers, sizeof numbers);
+    key = qcnn_refine_key(key, work->held_out, (size_t)run->n_held_out * (size_t)work->n_classes * sizeof(float));
+    for (size_t i = 0; i < run->student->n_weights; i++) {
+        const qcnn_train_weights *w = &run->student->weights[i];
+        key = qcnn_refine_key(key, w->codewords, w->n_codewords * sizeof(float));
+        key = qcnn_refine_key(key, w->assignments, w->n_assignments);
+    }
+    for (size_t i = 0; i < run->student->n_biases; i++)
+        key = qcnn_refine_key(key, run->student->biases[i].values, run->student->biases[i].n * sizeof(float));
+    work->key = key;
+}
+
 // ---- inputs ---------------------------------------------------------------------------------------------------------
 
 void qcnn_refine_run_teacher(qcnn_trainer *teacher, const qcnn_trainer *student, bool all)
@@ -107,7 +187,8 @@ static void pick_crops(const qcnn_refine_run *run, workspace *work, int step)
     for (size_t i = 0; i < batch; i++) {
         const size_t number = (size_t)step * batch + i;
         qcnn_rng rng = { qcnn_rng_split(run->options->seed ^ 0x68656164, number) };
-        if (number % n == 0) {
+        if (number / n != work->round) {
+            work->round = number / n;
             qcnn_rng shuffle = { qcnn_rng_split(run->options->seed ^ 0x73687566, number / n) };
             for (size_t j = 0; j < n; j++)
                 work->order[j] = (uint32_t)j;
@@ -210,32 +291,47 @@ static qcnn_status report_progress(const qcnn_refine_run *run, int step, qcnn_er
     return QCNN_OK;
 }
 
-static qcnn_status train(qcnn_refine_run *run, workspace *work, qcnn_error *error)
+// Keeps the state where it is the best so far.
+static qcnn_status look_and_keep(const qcnn_refine_run *run, workspace *work, qcnn_error *error)
 {
-    const int n_steps = run->stage->n_steps;
-    int looked = 0;
-    QCNN_TRY(look(run, work, 0, &run->divergence[0], &run->agreement[0], error));
+    progress_state *now = &work->progress;
+    double divergence, agreement;
+    QCNN_TRY(look(run, work, (int)now->step, &divergence, &agreement, error));
+    if (now->step == 0) {
+        now->divergence[0] = divergence;
+        now->agreement[0] = agreement;
+    }
+    if (now->step > 0 && !(divergence < now->divergence[1]))
+        return QCNN_OK;
     copy_state(run->student, work, false);
-    run->divergence[1] = run->divergence[0];
-    run->agreement[1] = run->agreement[0];
-    for (int step = 0; step < n_steps; step++) {
-        QCNN_TRY(report_progress(run, step, error));
-        QCNN_TRY(train_step(run, work, step, error));
-        const int looks = (int)((int64_t)(step + 1) * run->options->n_looks / n_steps);
-        if (looks == looked && step + 1 < n_steps)
+    now->divergence[1] = divergence;
+    now->agreement[1] = agreement;
+    now->best_step = now->step;
+    return QCNN_OK;
+}
+
+static qcnn_status train(const qcnn_refine_run *run, workspace *work, qcnn_error *error)
+{
+    const int64_t n_steps = run->stage->n_steps, n_looks = run->options->n_looks;
+    progress_state *now = &work->progress;
+    QCNN_TRY(look_and_keep(run, work, error));
+    if (run->checkpoint) {
+        set_key(run, work);
+        QCNN_TRY(list_blocks(run->student, work, error));
+        qcnn_refine_checkpoint_load(run->checkpoint, work->key, work->blocks, work->n_blocks);
+    }
+    while (now->step < n_steps) {
+        QCNN_TRY(report_progress(run, (int)now->step, error));
+        QCNN_TRY(train_step(run, work, (int)now->step, error));
+        now->step++;
+        if (now->step < n_steps && now->step * n_looks / n_steps == (now->step - 1) * n_looks / n_steps)
             continue;
-        looked = looks;
-        double divergence, agreement;
-        QCNN_TRY(look(run, work, step + 1, &divergence, &agreement, error));
-        if (divergence < run->divergence[1]) {
-            copy_state(run->student, work, false);
-            run->divergence[1] = divergence;
-            run->agreement[1] = agreement;
-            run->best_step = step + 1;
-        }
+        QCNN_TRY(look_and_keep(run, work, error));
+        if (run->checkpoint)
+            QCNN_TRY(qcnn_refine_checkpoint_save(run->checkpoint, work->key, work->blocks, work->n_blocks, error));
     }
     copy_state(run->student, work, true);
-    return report_progress(run, n_steps, error);
+    return report_progress(run, (int)n_steps, error);
 }
 
 qcnn_status qcnn_refine_train(qcnn_refine_run *run, qcnn_error *error)
@@ -244,6 +340,11 @@ qcnn_status qcnn_refine_train(qcnn_refine_run *run, qcnn_error *error)
     qcnn_status status = open_workspace(run, &work, error);
     if (status == QCNN_OK)
         status = train(run, &work, error);
+    for (int i = 0; i < 2; i++) {
+        run->divergence[i] = work.progress.divergence[i];
+        run->agreement[i] = work.progress.agreement[i];
+    }
+    run->best_step = (int)work.progress.best_step;
     close_workspace(run->student, &work);
     return status;
 }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 // cmocka.h needs the four above
 #include <cmocka.h>
 
@@ -228,6 +229,54 @@ static void test_cancel(void **state)
     qcnn_model_free(model);
 }
 
+// Stopped anywhere and called again, with as many checkpoints as there are, it ends with the same bytes. A damaged checkpoint or one
+// of another seed is not used.
+static void test_goes_on_from_checkpoints(void **state)
+{
+    const setting *all = *state;
+    static const int stops[] = { 3, 9, 14, 18, 22 };
+    char folder[] = "/tmp/qcnn-refine-XXXXXX", path[80], whole[80];
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/checkpoint", folder);
+    snprintf(whole, sizeof whole, "%s/checkpoint.whole", folder);
+    qcnn_refine_options options = small_options();
+    qcnn_refine_report report, expected;
+    options.whole.n_steps = options.head.n_steps = 9;
+    qcnn_model *straight = compress(all);
+    refine(all, &options, straight, &expected);
+    options.checkpoint = path;
+    for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) {
+        qcnn_model *model = compress(all);
+        stopper s = { 0, stops[i] };
+        const qcnn_progress progress = { count_and_stop, &s };
+        options.progress = &progress;
+        assert_int_equal(qcnn_refine(all->original, model, &all->samples, &options, &report, NULL), QCNN_ERROR_CANCELLED);
+        options.progress = NULL;
+        if (i == 3) {
+            FILE *file = fopen(whole, "r+b");
+            assert_non_null(file);
+            fseek(file, 1000, SEEK_SET);
+            fputs("damage", file);
+            fclose(file);
+        }
+        options.seed += i == 1;
+        if (i == 1) {
+            refine(all, &options, model, &report);
+            assert_false(same_model(straight, model));
+            options.seed--;
+            qcnn_model_free(model);
+            model = compress(all);
+        }
+        refine(all, &options, model, &report);
+        assert_true(same_model(straight, model));
+        assert_true(report.divergence[0] == expected.divergence[0] && report.divergence[1] == expected.divergence[1]);
+        qcnn_model_free(model);
+        qcnn_refine_checkpoint_remove(path);
+    }
+    assert_int_equal(rmdir(folder), 0); // nothing else was left
+    qcnn_model_free(straight);
+}
+
 static void test_refuses(void **state)
 {
     const setting *all = *state;
@@ -306,6 +355,7 @@ int main(void)
         cmocka_unit_test(test_threads_do_not_matter),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_goes_on_from_checkpoints),
         cmocka_unit_test(test_minutes),
         cmocka_unit_test(test_importances),
     };
