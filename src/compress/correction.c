@@ -12,6 +12,7 @@
 #include "compress/calibration.h"
 #include "compress/checkpoint.h"
 #include "compress/fit.h"
+#include "compress/importance.h"
 #include "compress/install.h"
 #include "compress/quantize.h"
 #include "compress/round.h"
@@ -25,6 +26,8 @@ typedef struct correction {
     const qcnn_compress_options *options;
     qcnn_calibration *calibration;
     const bool *done; // [n_nodes]: layers that are quantized
+    float **importances; // [node]: of each output channel, mean 1; NULL for a node or for all: not known
+    double *scales;      // [node]: what they were divided by, the derivative of the divergence by the mean squared error
 } correction;
 
 static const char *name_of(const qcnn_node *node)
@@ -38,7 +41,7 @@ typedef struct part {
     double begin, end;
 } part;
 
-enum { PROBE_SAMPLES = 100 };
+enum { PROBE_SAMPLES = 100, IMPORTANCE_SAMPLES = 384 };
 
 static const double walk_share = 0.6;
 
@@ -100,6 +103,59 @@ static qcnn_status install(correction *c, size_t n, qcnn_statistics *s, qcnn_ten
     return qcnn_install_bias(c->compressed, n, bias, error);
 }
 
+// ---- importances ----------------------------------------------------------------------------------------------------
+
+static void free_importances(correction *c)
+{
+    for (size_t n = 0; c->importances && n < c->original->n_nodes; n++)
+        qcnn_release(c->importances[n]);
+    qcnn_release(c->importances);
+    qcnn_release(c->scales);
+    c->importances = NULL;
+    c->scales = NULL;
+}
+
+// To mean 1, with a little for channels that the samples never needed. `scale`: half the mean, since half the Fisher information times
+// the squared error is the divergence.
+static void normalise(float *importance, size_t n, double *scale)
+{
+    static const double least = 0.02;
+    double mean = 0;
+    for (size_t i = 0; i < n; i++)
+        mean += (double)importance[i] / (double)n;
+    *scale = 0.5 * mean;
+    for (size_t i = 0; i < n; i++)
+        importance[i] = mean > 0 ? (float)(((double)importance[i] / mean + least) / (1 + least)) : 1;
+}
+
+// Of all layers that get a codebook. A network that gradients cannot pass has none.
+static qcnn_status find_importances(correction *c, qcnn_error *error)
+{
+    const size_t n_nodes = c->original->n_nodes;
+    c->importances = qcnn_allocate_zeroed(n_nodes, sizeof *c->importances);
+    c->scales = qcnn_allocate_zeroed(n_nodes, sizeof *c->scales);
+    if (!c->importances || !c->scales)
+        return qcnn_fail_memory(error, n_nodes * sizeof *c->importances);
+    for (size_t n = 0; n < n_nodes; n++) {
+        if (c->settings[n].subspace == 0)
+            continue;
+        const size_t n_outputs = (size_t)qcnn_node_weights(c->original, &c->original->nodes[n])->shape.dims[0];
+        c->importances[n] = qcnn_allocate_zeroed(n_outputs, sizeof(float));
+        if (!c->importances[n])
+            return qcnn_fail_memory(error, n_outputs * sizeof(float));
+    }
+    const qcnn_status status = qcnn_importances(c->original, qcnn_calibration_samples(c->calibration), IMPORTANCE_SAMPLES, c->options->seed,
+                                                c->options->parallel, c->options->progress, c->importances, error);
+    if (status == QCNN_ERROR_UNSUPPORTED) {
+        free_importances(c);
+        return QCNN_OK;
+    }
+    for (size_t n = 0; status == QCNN_OK && n < n_nodes; n++)
+        if (c->importances[n])
+            normalise(c->importances[n], (size_t)qcnn_node_weights(c->original, &c->original->nodes[n])->shape.dims[0], &c->scales[n]);
+    return status;
+}
+
 // What a bit of this layer is worth in its response error; 0 where nothing is known of it.
 static qcnn_status find_price(const correction *c, size_t n, const qcnn_statistics *s, double *price, qcnn_error *error)
 {
@@ -107,8 +163,11 @@ static qcnn_status find_price(const correction *c, size_t n, const qcnn_statisti
     *price = (double)c->settings[n].price;
     if (*price > 0 || c->options->rate_price <= 0)
         return QCNN_OK;
-    QCNN_TRY(qcnn_sensitivity(c->original, n, s, qcnn_calibration_samples(c->calibration), PROBE_SAMPLES,
-                              qcnn_rng_split(c->options->seed, n), c->options->parallel, &sensitivity, error));
+    if (c->importances)
+        sensitivity = c->scales[n];
+    else
+        QCNN_TRY(qcnn_sensitivity(c->original, n, s, qcnn_calibration_samples(c->calibration), PROBE_SAMPLES,
+                                  qcnn_rng_split(c->options->seed, n), c->options->parallel, &sensitivity, error));
     if (sensitivity > 0)
         *price = c->options->rate_price / sensitivity;
     return QCNN_OK;
@@ -128,6 +187,8 @@ static double share_of_rest(const correction *c, size_t n)
     return share < -0.5 * c->settings[n].expected_bytes ? -0.5 * c->settings[n].expected_bytes : share;
 }
 
+// ---- course ---------------------------------------------------------------------------------------------------------
+
 static qcnn_status fit_layer(correction *c, size_t n, qcnn_statistics *s, double price, qcnn_tensor *tensor, qcnn_error *error)
 {
     const qcnn_node *node = &c->original->nodes[n];
@@ -145,6 +206,7 @@ static qcnn_status fit_layer(correction *c, size_t n, qcnn_statistics *s, double
         .n_sweeps = form.n_taps == 1 && form.n_sets == form.groups ? 2 : 5,
         .largest = setting->largest,
         .price = (float)price,
+        .importance = c->importances ? c->importances[n] : NULL,
         .parallel = c->options->parallel,
         .progress = c->options->progress ? &progress : NULL,
         .target_bits = setting->steered ? 8 * (setting->expected_bytes + share_of_rest(c, n)) : 0,
@@ -200,10 +262,14 @@ static qcnn_status catch_up(correction *c, const bool *done, size_t *from, size_
 static qcnn_status correct_layers(correction *c, uint64_t key, bool *done, qcnn_error *error)
 {
     size_t next = 0;
+    bool asked_importances = false;
     for (size_t n = 0; n < c->original->n_nodes; n++) {
         const qcnn_layer_setting *setting = &c->settings[n];
         if (done[n] || (setting->subspace == 0 && setting->codeword_type == QCNN_FLOAT32))
             continue;
+        if (!asked_importances)
+            QCNN_TRY(find_importances(c, error));
+        asked_importances = true;
         QCNN_TRY(catch_up(c, done, &next, n, error));
         next = n + 1;
         QCNN_TRY(setting->subspace > 0 ? correct_layer(c, n, error) : round_layer(c, n, error));
@@ -233,6 +299,7 @@ qcnn_status qcnn_correct(const qcnn_model *original, const qcnn_layer_setting *s
     c.done = done;
     if (status == QCNN_OK)
         status = correct_layers(&c, key, done, error);
+    free_importances(&c);
     qcnn_calibration_close(c.calibration);
     qcnn_release(done);
     return status;
