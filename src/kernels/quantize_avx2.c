@@ -34,7 +34,7 @@ void qcnn_quantize_quads_avx2(size_t n, const float *x, size_t channel_stride, i
                               uint8_t *quads)
 {
     const __m256 factor = _mm256_set1_ps(scale), low = _mm256_set1_ps((float)-zero), high = _mm256_set1_ps((float)(limit - zero));
-    const __m256i zeros = _mm256_set1_epi32(zero * 0x01010101), byte = _mm256_set1_epi32(255);
+    const __m256i zeros = _mm256_set1_epi8((char)zero), byte = _mm256_set1_epi32(255);
     size_t j = 0;
     for (; j + 8 <= n; j += 8) {
         __m256i packed = _mm256_setzero_si256(); // each byte less `zero`, modulo 2^8, then all of them plus it

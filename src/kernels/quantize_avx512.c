@@ -32,7 +32,7 @@ void qcnn_quantize_quads_avx512(size_t n, const float *x, size_t channel_stride,
                                 uint8_t *quads)
 {
     const __m512 factor = _mm512_set1_ps(scale), low = _mm512_set1_ps((float)-zero), high = _mm512_set1_ps((float)(limit - zero));
-    const __m512i zeros = _mm512_set1_epi32(zero * 0x01010101);
+    const __m512i zeros = _mm512_set1_epi8((char)zero);
     for (size_t j = 0; j < n; j += 16, quads += 64) {
         const __mmask16 mask = lane_mask_512(n - j);
         __m512i packed = _mm512_setzero_si512(); // each byte less `zero`, modulo 2^8, then all of them plus it
