@@ -140,6 +140,28 @@ QCNN_API qcnn_status qcnn_compress(const qcnn_model *original, const qcnn_compre
 // Removes a checkpoint, once the result is safe.
 QCNN_API void qcnn_checkpoint_remove(const char *path);
 
+// Which layer costs the accuracy, on calibration images that nothing was fitted to (every tenth): how often the first class is the
+// original's (0..1), and the divergence of the class probabilities (nats).
+typedef struct qcnn_layer_diagnosis {
+    int known;                                  // 0: the layer is not compressed
+    double alone_agreement, alone_divergence;   // of the network in which this layer alone is compressed
+    double others_agreement, others_divergence; // in which all but this one are
+} qcnn_layer_diagnosis;
+
+typedef struct qcnn_diagnosis {
+    int n_images;
+    double agreement, divergence; // of the compressed network
+    qcnn_layer_diagnosis *layers; // [n_layers], as qcnn_model_layer counts
+    int n_layers;
+} qcnn_diagnosis;
+
+// `compressed` is what qcnn_compress made of `original`, or what was read back from its file; at most n_images images.
+// Errors: ARGUMENT, IO and FORMAT (an image that cannot be read), UNSUPPORTED (a network that gives no class scores), MEMORY, CANCELLED.
+QCNN_API qcnn_status qcnn_diagnose(const qcnn_model *original, const qcnn_model *compressed, const qcnn_dataset *calibration, int n_images,
+                                   const qcnn_parallel *parallel, const qcnn_progress *progress, qcnn_diagnosis *diagnosis,
+                                   qcnn_error *error);
+QCNN_API void qcnn_diagnosis_free(qcnn_diagnosis *diagnosis);
+
 // ---- judging --------------------------------------------------------------------------------------------------------
 
 // Class scores of images of a data set: preprocess, run, one image after the other or in parallel.

@@ -120,23 +120,65 @@ static int print_result(const compress_request *request, const qcnn_model *writt
     return cli_finish();
 }
 
-static int write_report(const compress_request *request, const qcnn_model *original, const qcnn_model *written, const cli_totals *totals,
-                        const compress_effort *effort)
+// Which layers cost the accuracy, where there are images to tell; without them, or if it fails, the report does without.
+static void diagnose(const compress_request *request, const qcnn_model *original, const qcnn_model *written, const qcnn_pool *pool,
+                     cli_progress *progress, qcnn_diagnosis *diagnosis)
 {
+    enum { N_IMAGES = 100 };
+    qcnn_dataset *calibration;
+    qcnn_error error;
+    *diagnosis = (qcnn_diagnosis){ 0 };
+    if (!request->calibration)
+        return;
+    if (qcnn_dataset_open(request->calibration, &calibration, &error)) {
+        cli_note("%s: %s; the report says nothing of which layer costs the accuracy", request->calibration, error.message);
+        return;
+    }
+    if (qcnn_diagnose(original, written, calibration, N_IMAGES, qcnn_pool_hook(pool), &progress->hook, diagnosis, &error))
+        cli_note("%s; the report says nothing of which layer costs the accuracy", error.message);
+    cli_progress_end(progress);
+    qcnn_dataset_free(calibration);
+}
+
+static const char *how_chosen(const compress_request *request, char text[160])
+{
+    static const char *const corrections[] = { "no error correction", "error correction of each layer", "error correction front to back" };
+    char goal[64];
+    if (request->ratio > 0)
+        snprintf(goal, sizeof goal, "settings searched for 1/%g", request->ratio);
+    else if (request->max_drop > 0)
+        snprintf(goal, sizeof goal, "settings searched for %g points", request->max_drop);
+    else
+        snprintf(goal, sizeof goal, "preset %s", request->preset);
+    const int n = snprintf(text, 160, "%s, %s", goal, corrections[request->correction]);
+    if (request->refine_minutes > 0 && n > 0 && n < 160)
+        snprintf(text + n, 160 - (size_t)n, ", refined for %g minutes", request->refine_minutes);
+    return text;
+}
+
+static int write_report(const compress_request *request, const qcnn_model *original, const qcnn_model *written, const cli_totals *totals,
+                        const compress_effort *effort, const qcnn_pool *pool, cli_progress *progress)
+{
+    char how[160];
+    qcnn_diagnosis diagnosis;
+    diagnose(request, original, written, pool, progress, &diagnosis);
     const cli_report report = {
         .original_path = request->model_path,
         .compressed_path = request->output,
         .original = original,
         .compressed = written,
         .totals = totals,
-        .preset = request->preset,
+        .how = how_chosen(request, how),
+        .diagnosis = diagnosis.layers ? &diagnosis : NULL,
         .settings = request->settings,
         .seed = request->seed,
         .peak_rss_bytes = effort->peak_rss_bytes,
         .threads = effort->threads,
         .seconds = effort->seconds,
     };
-    return cli_report_write(&report, request->report);
+    const int status = cli_report_write(&report, request->report);
+    qcnn_diagnosis_free(&diagnosis);
+    return status;
 }
 
 static int compress_and_save(const compress_request *request, const qcnn_model *original, const qcnn_pool *pool, cli_progress *progress,
@@ -160,7 +202,7 @@ static int compress_and_save(const compress_request *request, const qcnn_model *
     if (!written)
         return CLI_FAILED;
     const cli_totals totals = cli_model_totals(written, cli_model_file_bytes(request->output));
-    int result = request->report ? write_report(request, original, written, &totals, &effort) : CLI_DONE;
+    int result = request->report ? write_report(request, original, written, &totals, &effort, pool, progress) : CLI_DONE;
     const int printed = print_result(request, written, &totals, &effort);
     qcnn_model_free(written);
     return result == CLI_DONE ? printed : result;

@@ -18,6 +18,7 @@ typedef struct layer_pair {
     qcnn_layer_info layer;
     uint64_t original_bytes;
     const char *kind; // its CSS class
+    int index;        // as qcnn_model_layer counts
 } layer_pair;
 
 typedef struct page {
@@ -272,6 +273,43 @@ static void put_layer_errors(const page *p)
     fputs("</svg></div></section>\n", p->out);
 }
 
+static void put_diagnosis(const page *p)
+{
+    const qcnn_diagnosis *d = p->report->diagnosis;
+    if (!d)
+        return;
+    char intro[400];
+    snprintf(
+        intro, sizeof intro,
+        "On %d calibration images that nothing was fitted to, the compressed network has the original's first class on %.1f %%; "
+        "divergence %.4f. A layer costs much if the network is bad with it alone compressed, and good with all others compressed: give it "
+        "finer settings (--set), or leave it dense.",
+        d->n_images, 100 * d->agreement, d->divergence);
+    open_section(p->out, "Which layer costs the accuracy", intro);
+    fputs("<div class=\"wide\"><table><tr><th>layer<th class=\"n\">bytes<th class=\"n\">response error<th class=\"n\">times "
+          "faster<th class=\"n\">alone: same class<th class=\"n\">divergence<th class=\"n\">all others: same class<th "
+          "class=\"n\">divergence</tr>\n",
+          p->out);
+    for (int i = 0; i < p->n_layers; i++) {
+        const qcnn_layer_info *layer = &p->layers[i].layer;
+        const qcnn_layer_diagnosis *of = &d->layers[p->layers[i].index];
+        const double cost = strcmp(layer->method, "lut") == 0 ? layer->lut_cost : layer->dense_cost;
+        char error[32];
+        cli_text bytes;
+        if (!of->known)
+            continue;
+        snprintf(error, sizeof error, layer->error < 0 ? "" : "%.4f", layer->error);
+        fputs("<tr><td>", p->out);
+        put_text(p->out, layer->name);
+        fprintf(p->out,
+                "<td class=\"n\">%s<td class=\"n\">%s<td class=\"n\">%.1f<td class=\"n\">%.1f %%<td class=\"n\">%.4f<td "
+                "class=\"n\">%.1f %%<td class=\"n\">%.4f</tr>\n",
+                cli_exact_text(layer->bytes, bytes), error, cost > 0 ? layer->dense_cost / cost : 1, 100 * of->alone_agreement,
+                of->alone_divergence, 100 * of->others_agreement, of->others_divergence);
+    }
+    fputs("</table></div></section>\n", p->out);
+}
+
 // ---- the table, the whole -------------------------------------------------------------------------------------------
 
 static void put_settings(const page *p)
@@ -304,12 +342,12 @@ static void put_settings(const page *p)
 
 static void put_foot(const page *p)
 {
-    fprintf(p->out, "<footer>qcnn %s, preset %s", qcnn_version(), p->report->preset);
+    fprintf(p->out, "<footer>qcnn %s, %s", qcnn_version(), p->report->how);
     if (p->report->settings) {
         fputs(", set ", p->out);
         put_text(p->out, p->report->settings);
     }
-    fprintf(p->out, ", no error correction, seed %llu.</footer>\n</main></body></html>\n", (unsigned long long)p->report->seed);
+    fprintf(p->out, ", seed %llu.</footer>\n</main></body></html>\n", (unsigned long long)p->report->seed);
 }
 
 static void collect_layers(page *p)
@@ -323,7 +361,7 @@ static void collect_layers(page *p)
         const char *kind = strcmp(layer.type, "conv") == 0 ? "conv" : strcmp(layer.type, "fc") == 0 ? "fc" : "rest";
         const int width = 30 + 8 * (int)(strlen(layer.name) < NAME ? strlen(layer.name) : NAME);
         p->left = width > p->left ? width : p->left;
-        p->layers[p->n_layers++] = (layer_pair){ layer, qcnn_model_layer(p->report->original, i).bytes, kind };
+        p->layers[p->n_layers++] = (layer_pair){ layer, qcnn_model_layer(p->report->original, i).bytes, kind, i };
     }
     p->bars = PICTURE - FIGURES - p->left;
 }
@@ -342,6 +380,7 @@ int cli_report_write(const cli_report *report, const char *path)
     put_layer_bytes(&p);
     put_layer_operations(&p);
     put_layer_errors(&p);
+    put_diagnosis(&p);
     put_settings(&p);
     put_foot(&p);
     const bool complete = !ferror(p.out);

@@ -10,10 +10,11 @@ typedef struct cli_report {
     const char *original_path, *compressed_path;
     const qcnn_model *original, *compressed; // the same layers in the same order
     const cli_totals *totals;                // of the compressed model
-    const char *preset, *settings;           // settings may be NULL
+    const char *how, *settings;              // how settings were chosen and fitted; the caller's own, or NULL
     uint64_t seed, peak_rss_bytes;
     int threads;
     double seconds;
+    const qcnn_diagnosis *diagnosis; // NULL: not made
 } cli_report;
 
 // Writes the whole report or nothing; CLI_DONE, or CLI_FAILED with a message.

@@ -108,6 +108,39 @@ static void test_drop_is_kept_to(void **state)
     qcnn_model_free(original);
 }
 
+// One layer spoilt: the network with it alone is bad, the one with all others is good.
+static void test_diagnosis_finds_the_layer(void **state)
+{
+    (void)state;
+    qcnn_model *original = new_model();
+    qcnn_dataset *dataset = new_dataset(1);
+    qcnn_compress_options options = qcnn_compress_options_default();
+    options.settings = "conv1=1/64,expand1=2/32,expand3=2/64,grouped=1/2,fc1=2/32,fc2=2/12";
+    options.correction = QCNN_CORRECTION_LAYER;
+    options.calibration = dataset;
+    qcnn_model *compressed;
+    qcnn_diagnosis diagnosis;
+    assert_int_equal(qcnn_compress(original, &options, &compressed, NULL), QCNN_OK);
+    assert_int_equal(qcnn_diagnose(original, compressed, dataset, 6, NULL, NULL, &diagnosis, NULL), QCNN_OK);
+    assert_int_equal(diagnosis.n_images, 6);
+    assert_int_equal(diagnosis.n_layers, qcnn_model_n_layers(compressed));
+    int worst_alone = 0, best_without = -1;
+    for (int i = 0; i < diagnosis.n_layers; i++) {
+        const qcnn_layer_diagnosis *layer = &diagnosis.layers[i];
+        if (!layer->known)
+            continue;
+        worst_alone = layer->alone_divergence > diagnosis.layers[worst_alone].alone_divergence ? i : worst_alone;
+        if (best_without < 0 || layer->others_divergence < diagnosis.layers[best_without].others_divergence)
+            best_without = i;
+    }
+    assert_string_equal(qcnn_model_layer(compressed, worst_alone).name, "grouped");
+    assert_string_equal(qcnn_model_layer(compressed, best_without).name, "grouped");
+    qcnn_diagnosis_free(&diagnosis);
+    qcnn_model_free(compressed);
+    qcnn_dataset_free(dataset);
+    qcnn_model_free(original);
+}
+
 static void test_threads_change_nothing(void **state)
 {
     (void)state;
@@ -136,7 +169,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ratio_is_hit),           cmocka_unit_test(test_too_small),
         cmocka_unit_test(test_named_layers_are_kept),  cmocka_unit_test(test_drop_is_kept_to),
-        cmocka_unit_test(test_threads_change_nothing),
+        cmocka_unit_test(test_diagnosis_finds_the_layer), cmocka_unit_test(test_threads_change_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
