@@ -9,8 +9,8 @@
 
 #include "engine/table_scale.h"
 
-// Steps of one call: their codes stay in the first-level cache over the positions of a row.
-enum { STEPS_PER_CALL = 72 };
+// Codes of one call: they stay in the first-level cache over the positions of a row.
+enum { CODE_BYTES_PER_CALL = 24 << 10 };
 
 typedef struct byte_conv {
     const qcnn_step *step;
@@ -37,9 +37,11 @@ typedef struct byte_conv_scratch {
     int64_t *slot_rows;
     qcnn_lut_step *steps;
     int32_t *sums;
-    float *starts;      // [n_outputs]
-    int32_t *norms;     // of the pixels, one subspace
-    size_t *row_tables; // where the tables of each kernel row are in the ring
+    float *starts;         // [n_outputs]
+    int32_t *norms;        // of the pixels, one subspace
+    uint32_t *chosen;      // pixels
+    uint8_t *chosen_quads; // [n_quads][chosen][4]
+    size_t *row_tables;    // where the tables of each kernel row are in the ring
 } byte_conv_scratch;
 
 static byte_conv byte_conv_measure(const qcnn_step *step)
@@ -58,7 +60,10 @@ static byte_conv byte_conv_measure(const qcnn_step *step)
     conv.row_bytes = qcnn_plan_bytes((uint64_t)book->n_subspaces, (uint64_t)conv.width, conv.table_width);
     const int64_t rows = (int64_t)(conv.kernel_h - 1) * conv.dilation_h + 1;
     conv.ring_rows = (size_t)(rows < conv.height ? rows : conv.height);
-    conv.subspaces_per_call = book->n_taps < STEPS_PER_CALL ? STEPS_PER_CALL / book->n_taps : 1;
+    const int steps = CODE_BYTES_PER_CALL / book->n_outputs;
+    conv.subspaces_per_call = (steps < QCNN_LUT_MAX_STEPS ? steps : QCNN_LUT_MAX_STEPS) / book->n_taps;
+    if (conv.subspaces_per_call < 1)
+        conv.subspaces_per_call = 1;
     return conv;
 }
 
@@ -77,7 +82,12 @@ static size_t byte_conv_place(const byte_conv *conv, unsigned char *base, byte_c
     scratch->starts = (float *)(void *)(base + used);
     used += qcnn_whole_lines(n_outputs * sizeof(float));
     scratch->norms = (int32_t *)(void *)(base + used);
-    used += qcnn_whole_lines((size_t)(conv->height * conv->width) * sizeof(int32_t));
+    const size_t plane = (size_t)(conv->height * conv->width);
+    used += qcnn_whole_lines(plane * sizeof(int32_t));
+    scratch->chosen = (uint32_t *)(void *)(base + used);
+    used += qcnn_whole_lines((plane + 1) * sizeof(uint32_t));
+    scratch->chosen_quads = base + used;
+    used += qcnn_whole_lines(conv->n_quads * plane * 4);
     scratch->row_tables = (size_t *)(void *)(base + used);
     used += qcnn_whole_lines((size_t)conv->kernel_h * sizeof(size_t));
     return used;
@@ -137,6 +147,21 @@ static const int8_t *group_codewords(const byte_conv *conv, int64_t group, const
     return codebook->codewords + n * conv->n_quads * 4;
 }
 
+// Lists the pixels whose squared norm is above `bound`, and copies their quads side by side; returns how many.
+static size_t choose_pixels(const byte_conv *conv, const byte_conv_scratch *scratch, const uint8_t *x, float bound)
+{
+    const size_t plane = (size_t)(conv->height * conv->width);
+    size_t n = 0;
+    for (size_t p = 0; p < plane; p++) {
+        scratch->chosen[n] = (uint32_t)p;
+        n += (float)scratch->norms[p] > bound; // no branch: it would be mispredicted
+    }
+    for (size_t q = 0; q < conv->n_quads; q++)
+        for (size_t i = 0; i < n; i++)
+            memcpy(scratch->chosen_quads + (q * n + i) * 4, x + (q * plane + scratch->chosen[i]) * 4, 4);
+    return n;
+}
+
 // The largest accumulator of each subspace: that of the pixel with the largest norm, and of those whose norm, times that of the
 // longest codeword, could exceed it. Few are left.
 static void find_peaks(void *argument, int64_t begin, int64_t end, int worker)
@@ -149,23 +174,22 @@ static void find_peaks(void *argument, int64_t begin, int64_t end, int worker)
     for (int64_t i = begin; i < end; i++) {
         const int32_t *sums;
         const int8_t *codewords = group_codewords(conv, i / n_subspaces, &sums);
-        const size_t m = (size_t)(i % n_subspaces);
-        const float norm = conv->step->node->byte_codebook->norms[conv->book->n_sets > 1 ? (size_t)i : m] * 1.0001F; // above rounding
+        const size_t m = (size_t)(i % n_subspaces), set = conv->book->n_sets > 1 ? (size_t)i : m;
+        codewords += m * conv->n_quads * conv->table_width * 4;
+        sums += m * conv->table_width;
         const uint8_t *x = conv->quads + (size_t)(i * (int64_t)conv->n_quads * plane) * 4;
         kernels->quad_norms((size_t)plane, (int)conv->n_quads, x, (size_t)plane * 4, conv->bytes.zero, scratch.norms);
-        int32_t *peak = &conv->peaks[i], largest = 0;
+        int32_t largest = 0;
         for (int64_t p = 0; p < plane; p++)
             largest = scratch.norms[p] > largest ? scratch.norms[p] : largest;
-        *peak = 0;
-        for (int pass = 0; pass < 2 && largest > 0; pass++)
-            for (int64_t p = 0; p < plane; p++) {
-                const bool looked_at =
-                    pass == 0 ? scratch.norms[p] == largest : (float)scratch.norms[p] * norm > (float)*peak * (float)*peak;
-                if (looked_at)
-                    kernels->table_peaks(1, 1, NULL, (int)conv->n_quads, x + 4 * p, (size_t)plane * 4,
-                                         codewords + m * conv->n_quads * conv->table_width * 4, sums + m * conv->table_width,
-                                         conv->bytes.zero, conv->table_width, peak);
-            }
+        conv->peaks[i] = 0;
+        const float norm = conv->step->node->byte_codebook->norms[set];
+        for (int pass = 0; pass < 2 && largest > 0; pass++) {
+            const float peak = (float)conv->peaks[i], bound = pass == 0 ? (float)largest * 0.9999F : peak * peak / norm * 0.9999F;
+            const size_t n = choose_pixels(conv, &scratch, x, bound);
+            kernels->table_peaks(n, 1, NULL, (int)conv->n_quads, scratch.chosen_quads, n * 4, codewords, sums, conv->bytes.zero,
+                                 conv->table_width, &conv->peaks[i]);
+        }
     }
 }
 

@@ -50,13 +50,14 @@ qcnn_table_scale qcnn_table_scale_of(const int32_t *peaks, size_t n, const float
     int most = 0, finest = 0; // halvings of it
     while (most < QCNN_MAX_WEIGHT && n_terms << (most + 1) <= INT32_MAX / 255)
         most++;
+    const float plain = one / coarsest;
     for (size_t i = 0; i < n; i++) {
-        const float scale = scales[i % n_scales], size = scale * (float)peaks[i];
-        float unit = coarsest / 2;
+        const float scale = scales[i % n_scales];
+        float size = 127 * coarsest, factor = scale * plain; // after so many halvings the peak would not fit, or the factor
         int halvings = 0;
-        for (; halvings < most && peaks[i] > 0 && size <= 127 * unit && scale * one <= 32767 * unit; unit /= 2)
+        for (; halvings < most && peaks[i] > 0 && 2 * scale * (float)peaks[i] <= size && 2 * factor <= 32767; size /= 2, factor *= 2)
             halvings++;
-        factors[i] = (int16_t)(scale / (2 * unit) * one + 0.5F);
+        factors[i] = (int16_t)(factor + 0.5F);
         weights[i] = (uint8_t)halvings;
         finest = halvings > finest ? halvings : finest;
     }
