@@ -31,6 +31,11 @@ typedef struct byte_conv {
     uint8_t *weights; // [groups][M]
 } byte_conv;
 
+// Positions of an output row for which the same columns of the kernel lie inside the input.
+typedef struct row_segment {
+    int x, n, first_tap, last_tap; // taps first_tap..last_tap-1
+} row_segment;
+
 // A worker's scratch: the ring, which input row each slot holds, the steps of a call, sums [out_width][n_outputs] of a row.
 typedef struct byte_conv_scratch {
     uint8_t *ring;
@@ -41,7 +46,9 @@ typedef struct byte_conv_scratch {
     int32_t *norms;        // of the pixels, one subspace
     uint32_t *chosen;      // pixels
     uint8_t *chosen_quads; // [n_quads][chosen][4]
-    size_t *row_tables;    // where the tables of each kernel row are in the ring
+    row_segment *segments; // of a row, n_segments
+    int n_segments;
+    size_t *row_tables; // where the tables of each kernel row are in the ring
 } byte_conv_scratch;
 
 static byte_conv byte_conv_measure(const qcnn_step *step)
@@ -67,16 +74,25 @@ static byte_conv byte_conv_measure(const qcnn_step *step)
     return conv;
 }
 
+// The tables begin behind room for those of the padding on the left, which are never read: a position's begin at
+// position * stride, whatever its first tap.
+static size_t ring_margin(const byte_conv *conv)
+{
+    return (size_t)conv->pad_left * conv->table_width;
+}
+
 static size_t byte_conv_place(const byte_conv *conv, unsigned char *base, byte_conv_scratch *scratch)
 {
     size_t used = 0;
     const size_t n_outputs = (size_t)conv->book->n_outputs;
     scratch->ring = base;
-    used += qcnn_whole_lines(conv->ring_rows * conv->row_bytes);
+    used += qcnn_whole_lines(conv->ring_rows * conv->row_bytes + ring_margin(conv));
     scratch->slot_rows = (int64_t *)(void *)(base + used);
     used += qcnn_whole_lines(conv->ring_rows * sizeof(int64_t));
     scratch->steps = (qcnn_lut_step *)(void *)(base + used);
-    used += qcnn_whole_lines(QCNN_LUT_MAX_STEPS * sizeof(qcnn_lut_step));
+    used += qcnn_whole_lines((size_t)conv->subspaces_per_call * (size_t)conv->book->n_taps * sizeof(qcnn_lut_step));
+    scratch->segments = (row_segment *)(void *)(base + used);
+    used += qcnn_whole_lines((size_t)conv->out_width * sizeof(row_segment));
     scratch->sums = (int32_t *)(void *)(base + used);
     used += qcnn_whole_lines((size_t)conv->out_width * n_outputs * sizeof(int32_t));
     scratch->starts = (float *)(void *)(base + used);
@@ -111,7 +127,7 @@ static void byte_conv_plan(qcnn_step *step)
     static unsigned char nowhere[64];
     byte_conv_scratch unused;
     const double pixels = (double)conv.height * (double)conv.width, tables = (double)conv.ring_rows * (double)conv.row_bytes;
-    const double sums = (double)conv.out_width * conv.book->n_outputs;
+    const double sums = (double)conv.out_width * conv.book->n_outputs + (double)conv.pad_left * (double)conv.table_width;
     const double codes = (double)conv.book->n_subspaces * conv.book->n_taps * conv.book->n_outputs;
     // Offsets of tables and codes have 32 bits.
     const bool fits = tables < 4e9 && codes < 4e9 && pixels * (conv.book->n_inputs + 4.0) * conv.book->groups * 4 < 1e15 && sums < 1e15;
@@ -206,32 +222,54 @@ static void taps_inside(int64_t start, int dilation, int kernel, int64_t size, i
         --*last;
 }
 
-// Adds the steps of n_subspaces subspaces, whose entries have one weight, and of the kernel rows and columns given to positions
-// x..x+n_positions-1 of the row.
-static void add_steps(const byte_conv *conv, const byte_conv_scratch *scratch, const uint8_t *codes, const int rows[2],
-                      const int columns[2], const uint32_t *subspaces, int n_subspaces, int weight, int64_t x, int64_t n_positions)
+// Positions whose taps lie inside alike: those between the borders, and few at each of them.
+static void find_segments(const byte_conv *conv, byte_conv_scratch *scratch)
 {
-    const size_t width = conv->table_width, n_outputs = (size_t)conv->book->n_outputs;
-    const int64_t left = x * conv->stride_w - conv->pad_left + (int64_t)columns[0] * conv->dilation_w; // input column of the first tap
-    const uint32_t table_step = (uint32_t)((size_t)conv->dilation_w * width);
-    size_t n = 0;
-    for (int i = 0; i < n_subspaces; i++)
-        for (int ky = rows[0]; ky < rows[1]; ky++) {
-            const size_t m = subspaces[i];
-            uint32_t table = (uint32_t)(scratch->row_tables[ky] + m * (size_t)conv->width * width);
-            uint32_t code =
-                (uint32_t)(((m * (size_t)conv->kernel_h + (size_t)ky) * (size_t)conv->kernel_w + (size_t)columns[0]) * n_outputs);
-            for (int kx = columns[0]; kx < columns[1]; kx++, table += table_step, code += (uint32_t)n_outputs) {
-                scratch->steps[n++] = (qcnn_lut_step){ table, code };
-                const bool last = i == n_subspaces - 1 && ky == rows[1] - 1 && kx == columns[1] - 1;
-                if (!last && n < QCNN_LUT_MAX_STEPS)
-                    continue;
-                conv->step->kernels->lut_conv_bytes(n_outputs, (size_t)n_positions, n, scratch->steps, scratch->ring + (size_t)left * width,
-                                                    (size_t)conv->stride_w * width, width, codes, weight,
-                                                    scratch->sums + (size_t)x * n_outputs, n_outputs);
-                n = 0;
-            }
+    row_segment *segment = NULL;
+    scratch->n_segments = 0;
+    for (int x = 0; x < conv->out_width; x++) {
+        int first, last;
+        taps_inside((int64_t)x * conv->stride_w - conv->pad_left, conv->dilation_w, conv->kernel_w, conv->width, &first, &last);
+        if (!segment || segment->first_tap != first || segment->last_tap != last) {
+            segment = &scratch->segments[scratch->n_segments++];
+            *segment = (row_segment){ .x = x, .first_tap = first, .last_tap = last };
         }
+        segment->n++;
+    }
+}
+
+// The steps of n_subspaces subspaces and the kernel rows given, [kernel column][subspace][kernel row], so that those of some
+// columns are a piece.
+static void list_steps(const byte_conv *conv, const byte_conv_scratch *scratch, const int rows[2], const uint32_t *subspaces,
+                       int n_subspaces)
+{
+    const size_t width = conv->table_width, n_outputs = (size_t)conv->book->n_outputs, kernel_w = (size_t)conv->kernel_w;
+    const size_t plane_bytes = (size_t)conv->width * width, table_step = (size_t)conv->dilation_w * width;
+    const size_t n_rows = (size_t)(rows[1] - rows[0]), per_column = (size_t)n_subspaces * n_rows;
+    qcnn_lut_step *steps = scratch->steps;
+    for (int i = 0; i < n_subspaces; i++)
+        for (size_t row = 0; row < n_rows; row++, steps++) {
+            const size_t ky = (size_t)rows[0] + row;
+            uint32_t table = (uint32_t)(scratch->row_tables[ky] + subspaces[i] * plane_bytes);
+            uint32_t code = (uint32_t)((subspaces[i] * (size_t)conv->kernel_h + ky) * kernel_w * n_outputs);
+            for (size_t kx = 0; kx < kernel_w; kx++, table += (uint32_t)table_step, code += (uint32_t)n_outputs)
+                steps[kx * per_column] = (qcnn_lut_step){ table, code };
+        }
+}
+
+// Adds the listed steps to the positions of a row.
+static void add_steps(const byte_conv *conv, const byte_conv_scratch *scratch, const uint8_t *codes, size_t per_column, int weight)
+{
+    const size_t width = conv->table_width, n_outputs = (size_t)conv->book->n_outputs, stride = (size_t)conv->stride_w * width;
+    for (int i = 0; i < scratch->n_segments; i++) {
+        const row_segment *segment = &scratch->segments[i];
+        const size_t end = (size_t)segment->last_tap * per_column, x = (size_t)segment->x;
+        for (size_t n, s = (size_t)segment->first_tap * per_column; s < end; s += n) {
+            n = end - s < QCNN_LUT_MAX_STEPS ? end - s : QCNN_LUT_MAX_STEPS;
+            conv->step->kernels->lut_conv_bytes(n_outputs, (size_t)segment->n, n, scratch->steps + s, scratch->ring + x * stride, stride,
+                                                width, codes, weight, scratch->sums + x * n_outputs, n_outputs);
+        }
+    }
 }
 
 static void fill(int32_t *numbers, size_t n, int32_t value)
@@ -250,36 +288,30 @@ static void sum_byte_row(const byte_conv *conv, const byte_conv_scratch *scratch
     const uint32_t *order = conv->order + group * book->n_subspaces;
     const uint8_t *weights = conv->weights + group * book->n_subspaces;
     const int32_t *peaks = conv->peaks + group * book->n_subspaces;
-    int32_t zeros = 0; // of one tap
-    for (int m = 0; m < book->n_subspaces; m++)
-        zeros += peaks[m] > 0 ? 128 << weights[m] : 0;
     const size_t n_outputs = (size_t)book->n_outputs;
     const int64_t top = out_row * conv->stride_h - conv->pad_top;
     int rows[2];
     taps_inside(top, conv->dilation_h, conv->kernel_h, conv->height, &rows[0], &rows[1]);
     for (int ky = rows[0]; ky < rows[1]; ky++)
         scratch->row_tables[ky] = (size_t)(top + (int64_t)ky * conv->dilation_h) % conv->ring_rows * conv->row_bytes;
-    for (int64_t x = 0; x < conv->out_width;) {
-        // Positions whose taps lie inside alike go together: those between the borders.
-        int columns[2], next[2];
-        int64_t end = x;
-        taps_inside(x * conv->stride_w - conv->pad_left, conv->dilation_w, conv->kernel_w, conv->width, &columns[0], &columns[1]);
-        do {
-            end++;
-            taps_inside(end * conv->stride_w - conv->pad_left, conv->dilation_w, conv->kernel_w, conv->width, &next[0], &next[1]);
-        } while (end < conv->out_width && next[0] == columns[0] && next[1] == columns[1]);
-        const int n_taps = (rows[1] - rows[0]) * (columns[1] - columns[0]);
-        fill(scratch->sums + (size_t)x * n_outputs, (size_t)(end - x) * n_outputs, -zeros * n_taps);
-        for (int i = 0, n; n_taps > 0 && i < book->n_subspaces; i += n) {
-            const int weight = weights[order[i]];
-            for (n = 0; n < conv->subspaces_per_call && i + n < book->n_subspaces && weights[order[i + n]] == weight; n++)
-                if (peaks[order[i + n]] == 0)
-                    break; // zero throughout: nothing to add
-            if (n > 0)
-                add_steps(conv, scratch, codes, rows, columns, order + i, n, weight, x, end - x);
-            n += n == 0;
+    int32_t zeros = 0; // of one tap
+    for (int m = 0; m < book->n_subspaces; m++)
+        zeros += peaks[m] > 0 ? 128 << weights[m] : 0;
+    for (int i = 0; i < scratch->n_segments; i++) {
+        const row_segment *segment = &scratch->segments[i];
+        fill(scratch->sums + (size_t)segment->x * n_outputs, (size_t)segment->n * n_outputs,
+             -zeros * (rows[1] - rows[0]) * (segment->last_tap - segment->first_tap));
+    }
+    for (int i = 0, n; i < book->n_subspaces; i += n) {
+        const int weight = weights[order[i]];
+        for (n = 0; n < conv->subspaces_per_call && i + n < book->n_subspaces && weights[order[i + n]] == weight; n++)
+            if (peaks[order[i + n]] == 0)
+                break; // zero throughout: nothing to add
+        if (n > 0) {
+            list_steps(conv, scratch, rows, order + i, n);
+            add_steps(conv, scratch, codes, (size_t)n * (size_t)(rows[1] - rows[0]), weight);
         }
-        x = end;
+        n += n == 0;
     }
 }
 
@@ -298,7 +330,7 @@ static void build_byte_rows(const byte_conv *conv, const byte_conv_scratch *scra
         conv->step->kernels->table_bytes((size_t)conv->width, n_subspaces, NULL, (int)conv->n_quads, x, plane * 4, codewords, sums,
                                          conv->bytes.zero, conv->table_width, conv->tables.shift,
                                          conv->factors + (size_t)group * n_subspaces,
-                                         scratch->ring + (size_t)row % conv->ring_rows * conv->row_bytes);
+                                         scratch->ring + ring_margin(conv) + (size_t)row % conv->ring_rows * conv->row_bytes);
     }
 }
 
@@ -317,6 +349,7 @@ static void run_byte_strip(void *argument, int index, int worker)
 
     byte_conv_scratch scratch;
     byte_conv_place(conv, step->worker + (size_t)worker * step->worker_bytes, &scratch);
+    find_segments(conv, &scratch);
     for (size_t slot = 0; slot < conv->ring_rows; slot++)
         scratch.slot_rows[slot] = -1;
     for (size_t o = 0; o < n_outputs; o++)

@@ -39,8 +39,8 @@ qcnn_table_scale qcnn_table_scale_of(const int32_t *peaks, size_t n, const float
         shift++;
     const float one = 32768.0F * (float)(1 << shift); // a factor of `one` keeps an accumulator as it is
     float largest = 0, largest_scale = 0;
-    for (size_t i = 0; i < n; i++) {
-        const float scale = scales[i % n_scales], size = scale * (float)peaks[i];
+    for (size_t i = 0, k = 0; i < n; i++, k = k + 1 < n_scales ? k + 1 : 0) {
+        const float scale = scales[k], size = scale * (float)peaks[i];
         largest = size > largest ? size : largest;
         largest_scale = scale > largest_scale ? scale : largest_scale;
     }
@@ -51,8 +51,8 @@ qcnn_table_scale qcnn_table_scale_of(const int32_t *peaks, size_t n, const float
     while (most < QCNN_MAX_WEIGHT && n_terms << (most + 1) <= INT32_MAX / 255)
         most++;
     const float plain = one / coarsest;
-    for (size_t i = 0; i < n; i++) {
-        const float scale = scales[i % n_scales];
+    for (size_t i = 0, k = 0; i < n; i++, k = k + 1 < n_scales ? k + 1 : 0) {
+        const float scale = scales[k];
         float size = 127 * coarsest, factor = scale * plain; // after so many halvings the peak would not fit, or the factor
         int halvings = 0;
         for (; halvings < most && peaks[i] > 0 && 2 * scale * (float)peaks[i] <= size && 2 * factor <= 32767; size /= 2, factor *= 2)
