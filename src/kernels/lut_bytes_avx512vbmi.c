@@ -119,12 +119,6 @@ void qcnn_table_bytes_avx512vbmi(size_t n_positions, size_t n_subspaces, const u
 
 // ---- looking up -----------------------------------------------------------------------------------------------------
 
-// 64 codes, those of `mask`. A branch, because masked loads are slower and blocks are mostly whole.
-VBMI_INLINE __m512i load_codes(const uint8_t *codes, __mmask64 mask)
-{
-    return mask == ~(__mmask64)0 ? _mm512_loadu_si512(codes) : _mm512_maskz_loadu_epi8(mask, codes);
-}
-
 // A table of 64 * registers bytes.
 typedef struct byte_table {
     __m512i part[4];
@@ -171,11 +165,12 @@ static __attribute__((noinline)) void add_sums(int32_t *sums, __m512i even, __m5
     add_words(sums + 48, _mm512_extracti64x4_epi64(second, 1), shifts, n > 48 ? n - 48 : 0);
 }
 
-// `blocks` x 64 outputs of one position, the last block cut by `mask` and `n_last`. Words hold an even output's entry below
+// `blocks` x 64 outputs of one position, or, where `n` is below 64, one block of so many. Words hold an even output's entry below
 // an odd one's: their sum, modulo 2^16, less 256 times the odd ones' sum is the even ones'.
 VBMI_INLINE void sum_blocks(int blocks, int registers, size_t n_steps, const qcnn_lut_step *steps, const uint8_t *tables,
-                            const uint8_t *codes, __mmask64 mask, size_t n_last, int shift, int32_t *sums)
+                            const uint8_t *codes, size_t n, int shift, int32_t *sums)
 {
+    const __mmask64 mask = n < 64 ? ((__mmask64)1 << n) - 1 : 0;
     __m512i all[6], odd[6];
 #pragma GCC unroll 6
     for (int j = 0; j < blocks; j++)
@@ -185,7 +180,7 @@ VBMI_INLINE void sum_blocks(int blocks, int registers, size_t n_steps, const qcn
         const uint8_t *row = codes + steps[s].code;
 #pragma GCC unroll 6
         for (int j = 0; j < blocks; j++) {
-            const __m512i code = j == blocks - 1 ? load_codes(row + 64 * j, mask) : _mm512_loadu_si512(row + 64 * j);
+            const __m512i code = n < 64 ? _mm512_maskz_loadu_epi8(mask, row) : _mm512_loadu_si512(row + 64 * j);
             const __m512i entries = look_up(&table, registers, code);
             all[j] = _mm512_add_epi16(all[j], entries);
             odd[j] = _mm512_add_epi16(odd[j], _mm512_srli_epi16(entries, 8));
@@ -193,41 +188,47 @@ VBMI_INLINE void sum_blocks(int blocks, int registers, size_t n_steps, const qcn
     }
 #pragma GCC unroll 6
     for (int j = 0; j < blocks; j++)
-        add_sums(sums + 64 * j, _mm512_sub_epi16(all[j], _mm512_slli_epi16(odd[j], 8)), odd[j], shift, j == blocks - 1 ? n_last : 64);
+        add_sums(sums + 64 * j, _mm512_sub_epi16(all[j], _mm512_slli_epi16(odd[j], 8)), odd[j], shift, n);
 }
 
-// All positions of up to six blocks of outputs: their codes stay in the first-level cache.
-VBMI_INLINE void sum_positions(int registers, int blocks, size_t n_last, size_t n_positions, size_t n_steps, const qcnn_lut_step *steps,
-                               const uint8_t *tables, size_t position_stride, const uint8_t *codes, int shift, int32_t *sums,
-                               size_t sum_stride)
+typedef struct lut_positions {
+    size_t n_positions, n_steps;
+    const qcnn_lut_step *steps;
+    const uint8_t *tables;
+    size_t position_stride, sum_stride;
+    int shift;
+} lut_positions;
+
+// All positions of up to six blocks of outputs, or of fewer outputs than a block has.
+VBMI_INLINE void sum_positions(int registers, size_t blocks, size_t n, const lut_positions *job, const uint8_t *codes, int32_t *sums)
 {
-    const __mmask64 mask = n_last == 64 ? ~(__mmask64)0 : ((__mmask64)1 << n_last) - 1;
-    for (size_t p = 0; p < n_positions; p++, tables += position_stride, sums += sum_stride)
+    const uint8_t *tables = job->tables;
+    for (size_t p = 0; p < job->n_positions; p++, tables += job->position_stride, sums += job->sum_stride)
         switch (blocks) {
-        case 1: sum_blocks(1, registers, n_steps, steps, tables, codes, mask, n_last, shift, sums); break;
-        case 2: sum_blocks(2, registers, n_steps, steps, tables, codes, mask, n_last, shift, sums); break;
-        case 3: sum_blocks(3, registers, n_steps, steps, tables, codes, mask, n_last, shift, sums); break;
-        case 4: sum_blocks(registers == 4 ? 3 : 4, registers, n_steps, steps, tables, codes, mask, n_last, shift, sums); break;
-        case 5: sum_blocks(registers == 2 ? 5 : 3, registers, n_steps, steps, tables, codes, mask, n_last, shift, sums); break;
-        default: sum_blocks(registers == 2 ? 6 : 3, registers, n_steps, steps, tables, codes, mask, n_last, shift, sums);
+        case 0: sum_blocks(1, registers, job->n_steps, job->steps, tables, codes, n, job->shift, sums); break;
+        case 1: sum_blocks(1, registers, job->n_steps, job->steps, tables, codes, 64, job->shift, sums); break;
+        case 2: sum_blocks(2, registers, job->n_steps, job->steps, tables, codes, 64, job->shift, sums); break;
+        case 3: sum_blocks(3, registers, job->n_steps, job->steps, tables, codes, 64, job->shift, sums); break;
+        case 4: sum_blocks(registers == 4 ? 3 : 4, registers, job->n_steps, job->steps, tables, codes, 64, job->shift, sums); break;
+        case 5: sum_blocks(registers == 2 ? 5 : 3, registers, job->n_steps, job->steps, tables, codes, 64, job->shift, sums); break;
+        default: sum_blocks(registers == 2 ? 6 : 3, registers, job->n_steps, job->steps, tables, codes, 64, job->shift, sums);
         }
 }
 
 void qcnn_lut_conv_bytes_avx512vbmi(size_t n_outputs, size_t n_positions, size_t n_steps, const qcnn_lut_step *steps, const uint8_t *tables,
                                     size_t position_stride, size_t width, const uint8_t *codes, int shift, int32_t *sums, size_t sum_stride)
 {
-    size_t left = (n_outputs + 63) / 64;
-    while (left > 0) {
-        const size_t most = width == 64 ? 4 : width == 128 ? 6 : 3;                          // what registers allow, or code size
+    const lut_positions job = { n_positions, n_steps, steps, tables, position_stride, sum_stride, shift };
+    const size_t most = width == 64 ? 4 : width == 128 ? 6 : 3; // what registers allow, or code size
+    while (n_outputs > 0) {
+        const size_t left = n_outputs / 64;
         const size_t blocks = left <= most ? left : left < 2 * most ? (left + 1) / 2 : most; // few a pass load tables too often
-        const size_t n = n_outputs < 64 * blocks ? n_outputs : 64 * blocks, n_last = n - 64 * (blocks - 1);
-        if (width == 64)
-            sum_positions(1, (int)blocks, n_last, n_positions, n_steps, steps, tables, position_stride, codes, shift, sums, sum_stride);
-        else if (width == 128)
-            sum_positions(2, (int)blocks, n_last, n_positions, n_steps, steps, tables, position_stride, codes, shift, sums, sum_stride);
-        else
-            sum_positions(4, (int)blocks, n_last, n_positions, n_steps, steps, tables, position_stride, codes, shift, sums, sum_stride);
-        left -= blocks;
+        const size_t n = blocks > 0 ? 64 * blocks : n_outputs;
+        switch (width) {
+        case 64: sum_positions(1, blocks, n, &job, codes, sums); break;
+        case 128: sum_positions(2, blocks, n, &job, codes, sums); break;
+        default: sum_positions(4, blocks, n, &job, codes, sums);
+        }
         n_outputs -= n;
         codes += n;
         sums += n;
@@ -238,7 +239,7 @@ void qcnn_lut_conv_bytes_avx512vbmi(size_t n_outputs, size_t n_positions, size_t
 
 enum {
     FC_ROWS = 8,    // rows of codes that are read side by side: streams that a prefetcher follows
-    FC_BLOCKS = 32, // blocks of 64 outputs whose sums of 16 bits are kept meanwhile
+    FC_BLOCKS = 64, // blocks of 64 outputs whose sums of 16 bits are kept meanwhile
     FC_FLUSH = 256, // rows after which those could overflow
 };
 
@@ -254,26 +255,34 @@ VBMI_INLINE byte_table load_small_table(const uint8_t *table, int width)
     return t;
 }
 
-// Adds FC_ROWS rows to the words of n_outputs outputs, [block][all, odd][32] as in sum_blocks.
-VBMI_INLINE void sum_rows_vbmi(int width, size_t n_outputs, const uint8_t *const *codes, const uint8_t *tables, uint16_t *words)
+// Adds FC_ROWS rows to the words of a block of outputs, [all, odd][32] as in sum_blocks; `mask`: of the outputs that are there.
+VBMI_INLINE void sum_rows_vbmi(const byte_table *table, int registers, const uint8_t *const *codes, size_t o, bool whole, __mmask64 mask,
+                               uint16_t *words)
+{
+    __m512i all = _mm512_load_si512(words), odd = _mm512_load_si512(words + 32);
+#pragma GCC unroll 8
+    for (int r = 0; r < FC_ROWS; r++) {
+        const __m512i code = whole ? _mm512_loadu_si512(codes[r] + o) : _mm512_maskz_loadu_epi8(mask, codes[r] + o);
+        const __m512i entries = look_up(&table[r], registers, code);
+        all = _mm512_add_epi16(all, entries);
+        odd = _mm512_add_epi16(odd, _mm512_srli_epi16(entries, 8));
+    }
+    _mm512_store_si512(words, all);
+    _mm512_store_si512(words + 32, odd);
+}
+
+VBMI_INLINE void sum_all_vbmi(int width, size_t n_outputs, const uint8_t *const *codes, const uint8_t *tables, uint16_t *words)
 {
     const int registers = width <= 64 ? 1 : width / 64;
     byte_table table[FC_ROWS];
 #pragma GCC unroll 8
     for (int r = 0; r < FC_ROWS; r++)
         table[r] = load_small_table(tables + r * width, width);
-    for (size_t o = 0; o < n_outputs; o += 64, words += 64) {
-        const __mmask64 mask = n_outputs - o >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << (n_outputs - o)) - 1;
-        __m512i all = _mm512_load_si512(words), odd = _mm512_load_si512(words + 32);
-#pragma GCC unroll 8
-        for (int r = 0; r < FC_ROWS; r++) {
-            const __m512i entries = look_up(&table[r], registers, load_codes(codes[r] + o, mask));
-            all = _mm512_add_epi16(all, entries);
-            odd = _mm512_add_epi16(odd, _mm512_srli_epi16(entries, 8));
-        }
-        _mm512_store_si512(words, all);
-        _mm512_store_si512(words + 32, odd);
-    }
+    size_t o = 0;
+    for (; o + 64 <= n_outputs; o += 64)
+        sum_rows_vbmi(table, registers, codes, o, true, 0, words + o);
+    if (o < n_outputs)
+        sum_rows_vbmi(table, registers, codes, o, false, ((__mmask64)1 << (n_outputs - o)) - 1, words + o);
 }
 
 // At most FC_FLUSH rows of at most FC_BLOCKS blocks.
@@ -293,7 +302,7 @@ VBMI_INLINE void fc_of_width(int width, size_t n_outputs, size_t n_rows, const u
             __builtin_memset(padded + n, 0, sizeof padded - n);
             chunk = padded;
         }
-        sum_rows_vbmi(width, n_outputs, row_codes, chunk, words);
+        sum_all_vbmi(width, n_outputs, row_codes, chunk, words);
     }
     for (size_t o = 0; o < n_outputs; o += 64) {
         const __m512i all = _mm512_load_si512(words + o), odd = _mm512_load_si512(words + o + 32);
