@@ -65,24 +65,38 @@ static void byte_fc_plan(qcnn_step *step)
     step->worker_bytes = outputs * sizeof(int32_t);
 }
 
+// Spreads the row's bytes, which lie at the end of the quads, to whole quads for each subspace from the front: that never overtakes.
+static void spread_quads(const byte_fc *fc, const uint8_t *values)
+{
+    const size_t subspace = (size_t)fc->book->subspace, n_inputs = (size_t)fc->book->n_inputs, padded = fc->n_quads * 4;
+    uint8_t *to = fc->quads;
+    for (size_t first = 0; first < n_inputs; first += subspace, to += padded) {
+        const size_t n = n_inputs - first < subspace ? n_inputs - first : subspace;
+        for (size_t i = 0; i < n; i++)
+            to[i] = values[first + i];
+        for (size_t i = n; i < padded; i++)
+            to[i] = (uint8_t)fc->bytes.zero;
+    }
+}
+
 // The row in bytes, whole quads for each subspace, and the list of subspaces that are not zero.
 static void quantize_row(byte_fc *fc)
 {
     const qcnn_codebook *book = fc->book;
-    const size_t subspace = (size_t)book->subspace, n_inputs = (size_t)book->n_inputs, padded = fc->n_quads * 4;
-    const size_t n_subspaces = (size_t)book->n_subspaces, n_bytes = n_subspaces * padded;
+    const size_t n_inputs = (size_t)book->n_inputs, n_subspaces = (size_t)book->n_subspaces, n_quads = fc->n_quads;
     const qcnn_byte_scale *bytes = &fc->bytes;
-    uint8_t *values = fc->quads + (n_bytes - n_inputs); // as the inputs lie, at the end; then spread from the front, which never overtakes
+    uint8_t *values = fc->quads + (n_subspaces * n_quads * 4 - n_inputs);
     fc->step->kernels->quantize_bytes(n_inputs, fc->input, bytes->inverse, bytes->zero, bytes->limit, values);
+    if (values != fc->quads)
+        spread_quads(fc, values);
     const uint32_t zeros = (uint32_t)bytes->zero * 0x01010101U;
+    const uint8_t *quads = fc->quads;
     fc->n_rows = 0;
     for (size_t m = 0; m < n_subspaces; m++) {
-        const size_t left = n_inputs - m * subspace, n = left < subspace ? left : subspace;
         uint32_t other = 0;
-        for (size_t q = 0; q < padded; q += 4) {
-            uint32_t quad = zeros;
-            memcpy(&quad, values + m * subspace + q, q + 4 <= n ? 4 : q < n ? n - q : 0);
-            memcpy(fc->quads + m * padded + q, &quad, 4);
+        for (size_t q = 0; q < n_quads; q++, quads += 4) {
+            uint32_t quad;
+            memcpy(&quad, quads, 4);
             other |= quad ^ zeros;
         }
         fc->rows[fc->n_rows] = (uint32_t)m;
