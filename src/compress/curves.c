@@ -64,7 +64,7 @@ static double time_of(const qcnn_model *original, const qcnn_node *node, const q
         tensor.codebook = *form;
         tensor.codebook.codewords = &some;
     }
-    const qcnn_layer_cost cost = qcnn_cost(node, &tensor, &original->values[node->inputs[0]].shape, &original->values[node->output].shape);
+    const qcnn_layer_cost cost = qcnn_cost(original->prices, node, &tensor, &original->values[node->inputs[0]].shape, &original->values[node->output].shape);
     return form && cost.lut < cost.dense ? cost.lut : cost.dense;
 }
 

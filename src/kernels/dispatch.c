@@ -8,6 +8,7 @@
 
 static const qcnn_kernels kernels_c = {
     .name = "c",
+    .prices = &qcnn_prices_plain,
     .gemm_rows = 4,
     .gemm_columns = 8,
     .gemm = qcnn_gemm_4x8_c,
@@ -42,6 +43,7 @@ static const qcnn_kernels kernels_c = {
 #if defined(__x86_64__)
 static const qcnn_kernels kernels_avx2 = {
     .name = "avx2",
+    .prices = &qcnn_prices_word_tables,
     .gemm_rows = 6,
     .gemm_columns = 16,
     .gemm = qcnn_gemm_6x16_avx2,
@@ -75,6 +77,7 @@ static const qcnn_kernels kernels_avx2 = {
 
 static const qcnn_kernels kernels_avx512 = {
     .name = "avx512",
+    .prices = &qcnn_prices_word_tables,
     .gemm_rows = 6,
     .gemm_columns = 16,
     .gemm = qcnn_gemm_6x16_avx2,
@@ -108,6 +111,7 @@ static const qcnn_kernels kernels_avx512 = {
 
 static const qcnn_kernels kernels_avx512vnni = {
     .name = "avx512vnni",
+    .prices = &qcnn_prices_word_tables,
     .gemm_rows = 6,
     .gemm_columns = 16,
     .gemm = qcnn_gemm_6x16_avx2,
@@ -141,6 +145,7 @@ static const qcnn_kernels kernels_avx512vnni = {
 
 static const qcnn_kernels kernels_avx512vbmi = {
     .name = "avx512vbmi",
+    .prices = &qcnn_prices_byte_tables,
     .gemm_rows = 6,
     .gemm_columns = 16,
     .gemm = qcnn_gemm_6x16_avx2,
@@ -177,6 +182,7 @@ static const qcnn_kernels kernels_avx512vbmi = {
 #if defined(__aarch64__)
 static const qcnn_kernels kernels_neon = {
     .name = "neon",
+    .prices = &qcnn_prices_plain,
     .gemm_rows = 8,
     .gemm_columns = 8,
     .gemm = qcnn_gemm_8x8_neon,
@@ -211,6 +217,7 @@ static const qcnn_kernels kernels_neon = {
 #if !defined(QCNN_NO_NEONDOT)
 static const qcnn_kernels kernels_neondot = {
     .name = "neondot",
+    .prices = &qcnn_prices_word_tables,
     .gemm_rows = 8,
     .gemm_columns = 8,
     .gemm = qcnn_gemm_8x8_neon,
@@ -247,6 +254,7 @@ static const qcnn_kernels kernels_neondot = {
 #if defined(__wasm_simd128__)
 static const qcnn_kernels kernels_wasm = {
     .name = "wasm",
+    .prices = &qcnn_prices_plain,
     .gemm_rows = 4,
     .gemm_columns = 8,
     .gemm = qcnn_gemm_4x8_c,

@@ -18,7 +18,8 @@ enum { QCNN_GEMM_MAX_ROWS = 16, QCNN_GEMM_MAX_COLUMNS = 64, QCNN_LUT_COLUMNS = 1
 struct qcnn_lut_step;
 
 typedef struct qcnn_kernels {
-    const char *name; // of the tier: "c", "avx2", ...
+    const char *name;          // of the tier: "c", "avx2", ...
+    const qcnn_prices *prices; // of integers; where floats are asked for, qcnn_float_prices
 
     // ---- dense ----
 
@@ -155,6 +156,10 @@ enum {
     QCNN_CPU_DOT = 1 << 8,   // aarch64: sdot and udot
 };
 unsigned qcnn_cpu_flags(void);
+
+// ---- prices (prices.c) ----
+
+extern const qcnn_prices qcnn_float_prices, qcnn_prices_byte_tables, qcnn_prices_word_tables, qcnn_prices_plain;
 
 // ---- the functions behind the tables ----
 

@@ -282,7 +282,8 @@ qcnn_layer_info qcnn_model_layer(const qcnn_model *model, int index)
                              .codeword_type = "",
                              .error = -1 };
     const qcnn_tensor *weights = qcnn_node_weights(model, node), *bias = qcnn_node_bias(model, node);
-    const qcnn_layer_cost cost = qcnn_cost(node, weights, &model->values[node->inputs[0]].shape, &model->values[node->output].shape);
+    const qcnn_layer_cost cost =
+        qcnn_cost(model->prices, node, weights, &model->values[node->inputs[0]].shape, &model->values[node->output].shape);
     info.dense_operations = cost.dense_operations;
     info.dense_cost = cost.dense;
     if (!weights)

@@ -190,6 +190,15 @@ typedef struct qcnn_value {
 
 struct qcnn_kernels;
 
+// What work costs on a tier of kernels, in multiply-adds of a dense convolution there. docs/method.md says how these were measured.
+typedef struct qcnn_prices {
+    double conv_table, conv_lookup;          // a multiplication that builds a table, a look-up
+    double fc_multiply, fc_table, fc_lookup; // of a fully-connected layer: also a dense multiply-add
+    double byte;                             // of weights or assignments that come from memory
+    int block;                               // outputs that convolutions look up together: those of a group are rounded up to whole blocks
+    int quad;                                // input channels that dense convolutions take together
+} qcnn_prices;
+
 struct qcnn_model {
     qcnn_value *values;
     qcnn_node *nodes; // each reads only graph inputs, constants and outputs of earlier nodes
@@ -202,6 +211,7 @@ struct qcnn_model {
     size_t n_classes, class_capacity;
     uint64_t original_bytes;            // float32 bytes of all weights and biases before compression
     const struct qcnn_kernels *kernels; // set by qcnn_model_prepare
+    const qcnn_prices *prices;          // likewise
     bool exact;                         // everything runs in floats
     bool in_bytes;                      // layers may run in bytes: set by qcnn_model_prepare
     void *file;                         // the bytes that tensors refer to, released with the model by
@@ -257,7 +267,8 @@ typedef struct qcnn_layer_cost {
     uint64_t dense_operations, table_multiplications, lookups;
     double dense, lut; // in multiply-add units
 } qcnn_layer_cost;
-qcnn_layer_cost qcnn_cost(const qcnn_node *node, const qcnn_tensor *weights, const qcnn_shape *input, const qcnn_shape *output);
+qcnn_layer_cost qcnn_cost(const qcnn_prices *prices, const qcnn_node *node, const qcnn_tensor *weights, const qcnn_shape *input,
+                          const qcnn_shape *output);
 
 // Packs the constant weights of convolution `node` as bytes into *made, which the caller releases in success and failure alike.
 // Errors: MEMORY. And how many bytes that takes, UINT64_MAX when too many. (dense_bytes.c)

@@ -203,7 +203,8 @@ static qcnn_status choose_method(const qcnn_model *model, qcnn_node *node, uint6
     node->method = node->op == QCNN_OP_CONV || node->op == QCNN_OP_FC ? QCNN_METHOD_DENSE : QCNN_METHOD_NONE;
     if (!weights || node->decoded || node->bytes)
         return QCNN_OK;
-    const qcnn_layer_cost cost = qcnn_cost(node, weights, &model->values[node->inputs[0]].shape, &model->values[node->output].shape);
+    const qcnn_layer_cost cost =
+        qcnn_cost(model->prices, node, weights, &model->values[node->inputs[0]].shape, &model->values[node->output].shape);
     const bool has_tables = qcnn_is_codebook(weights) && (node->op == QCNN_OP_FC || node->attributes.n_spatial <= 2); // none of volumes
     const uint64_t n_bytes = decoded_bytes(model, node, weights);
     if (has_tables && (cost.lut <= cost.dense || n_bytes > *budget)) {
@@ -224,6 +225,7 @@ qcnn_status qcnn_model_prepare(qcnn_model *model, const char *kernels, qcnn_erro
     model->kernels = qcnn_kernels_find(kernels);
     if (!model->kernels)
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "kernels '%s' do not exist or need another processor", kernels ? kernels : "");
+    model->prices = model->exact ? &qcnn_float_prices : model->kernels->prices;
     QCNN_TRY(check_graph(model, error));
     QCNN_TRY(check_tensors(model, error));
     QCNN_TRY(check_codebook_places(model, error));
