@@ -9,8 +9,9 @@
 
 #include "engine/table_scale.h"
 
-// Codes of one call: they stay in the first-level cache over the positions of a row.
-enum { CODE_BYTES_PER_CALL = 24 << 10 };
+// Codes of one call: they stay in the first-level cache over the positions of a tile. Tables of a call over a tile of positions:
+// they stay in the second-level cache.
+enum { CODE_BYTES_PER_CALL = 24 << 10, TABLE_BYTES_PER_TILE = 160 << 10 };
 
 typedef struct byte_conv {
     const qcnn_step *step;
@@ -18,7 +19,7 @@ typedef struct byte_conv {
     int64_t height, width, out_height, out_width;
     int kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
     size_t n_quads, table_width, ring_rows, row_bytes; // quads of a subspace; bytes of the tables of one input row
-    int subspaces_per_call, n_strips;
+    int subspaces_per_call, tile, n_strips;            // tile: output positions of a row
     // of the image in work
     const float *input;
     float *output;
@@ -71,6 +72,8 @@ static byte_conv byte_conv_measure(const qcnn_step *step)
     conv.subspaces_per_call = (steps < QCNN_LUT_MAX_STEPS ? steps : QCNN_LUT_MAX_STEPS) / book->n_taps;
     if (conv.subspaces_per_call < 1)
         conv.subspaces_per_call = 1;
+    const size_t column_bytes = (size_t)conv.subspaces_per_call * (size_t)conv.kernel_h * conv.table_width * (size_t)conv.stride_w;
+    conv.tile = column_bytes < TABLE_BYTES_PER_TILE / 8 ? (int)(TABLE_BYTES_PER_TILE / column_bytes) : 8;
     return conv;
 }
 
@@ -222,7 +225,7 @@ static void taps_inside(int64_t start, int dilation, int kernel, int64_t size, i
         --*last;
 }
 
-// Positions whose taps lie inside alike: those between the borders, and few at each of them.
+// Positions of a tile whose taps lie inside alike: those between the borders, and few at each of them.
 static void find_segments(const byte_conv *conv, byte_conv_scratch *scratch)
 {
     row_segment *segment = NULL;
@@ -230,7 +233,7 @@ static void find_segments(const byte_conv *conv, byte_conv_scratch *scratch)
     for (int x = 0; x < conv->out_width; x++) {
         int first, last;
         taps_inside((int64_t)x * conv->stride_w - conv->pad_left, conv->dilation_w, conv->kernel_w, conv->width, &first, &last);
-        if (!segment || segment->first_tap != first || segment->last_tap != last) {
+        if (!segment || segment->first_tap != first || segment->last_tap != last || x % conv->tile == 0) {
             segment = &scratch->segments[scratch->n_segments++];
             *segment = (row_segment){ .x = x, .first_tap = first, .last_tap = last };
         }
@@ -257,11 +260,12 @@ static void list_steps(const byte_conv *conv, const byte_conv_scratch *scratch, 
         }
 }
 
-// Adds the listed steps to the positions of a row.
-static void add_steps(const byte_conv *conv, const byte_conv_scratch *scratch, const uint8_t *codes, size_t per_column, int weight)
+// Adds the listed steps to the positions of segments first..end-1.
+static void add_steps(const byte_conv *conv, const byte_conv_scratch *scratch, const uint8_t *codes, size_t per_column, int weight,
+                      int first_segment, int end_segment)
 {
     const size_t width = conv->table_width, n_outputs = (size_t)conv->book->n_outputs, stride = (size_t)conv->stride_w * width;
-    for (int i = 0; i < scratch->n_segments; i++) {
+    for (int i = first_segment; i < end_segment; i++) {
         const row_segment *segment = &scratch->segments[i];
         const size_t end = (size_t)segment->last_tap * per_column, x = (size_t)segment->x;
         for (size_t n, s = (size_t)segment->first_tap * per_column; s < end; s += n) {
@@ -302,16 +306,21 @@ static void sum_byte_row(const byte_conv *conv, const byte_conv_scratch *scratch
         fill(scratch->sums + (size_t)segment->x * n_outputs, (size_t)segment->n * n_outputs,
              -zeros * (rows[1] - rows[0]) * (segment->last_tap - segment->first_tap));
     }
-    for (int i = 0, n; i < book->n_subspaces; i += n) {
-        const int weight = weights[order[i]];
-        for (n = 0; n < conv->subspaces_per_call && i + n < book->n_subspaces && weights[order[i + n]] == weight; n++)
-            if (peaks[order[i + n]] == 0)
-                break; // zero throughout: nothing to add
-        if (n > 0) {
-            list_steps(conv, scratch, rows, order + i, n);
-            add_steps(conv, scratch, codes, (size_t)n * (size_t)(rows[1] - rows[0]), weight);
+    for (int first = 0, end; first < scratch->n_segments; first = end) {
+        const int tile = scratch->segments[first].x / conv->tile;
+        for (end = first; end < scratch->n_segments && scratch->segments[end].x / conv->tile == tile;)
+            end++;
+        for (int i = 0, n; i < book->n_subspaces; i += n) {
+            const int weight = weights[order[i]];
+            for (n = 0; n < conv->subspaces_per_call && i + n < book->n_subspaces && weights[order[i + n]] == weight; n++)
+                if (peaks[order[i + n]] == 0)
+                    break; // zero throughout: nothing to add
+            if (n > 0) {
+                list_steps(conv, scratch, rows, order + i, n);
+                add_steps(conv, scratch, codes, (size_t)n * (size_t)(rows[1] - rows[0]), weight, first, end);
+            }
+            n += n == 0;
         }
-        n += n == 0;
     }
 }
 

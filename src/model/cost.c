@@ -48,7 +48,7 @@ static qcnn_layer_cost conv_cost(const qcnn_prices *prices, const qcnn_node *nod
     const uint64_t outputs = c_out / groups, blocks = whole(outputs, prices->block);
     double lookup = prices->conv_lookup * (double)blocks / (double)outputs;
     if (prices->block > 1 && blocks == (uint64_t)prices->block)
-        lookup *= 1.4; // each table is loaded for one vector of outputs
+        lookup *= 2; // each table is loaded for one vector of outputs
     if (prices->block > 1 && weights->codebook.n_codewords > 128)
         lookup *= 2; // two look-ups and a choice
     cost.lut = prices->conv_table * (double)cost.table_multiplications + lookup * (double)cost.lookups;
