@@ -112,8 +112,9 @@ static void add_candidates(const qcnn_model *original, const qcnn_surveyed_layer
 
 // ---- fits of windows ------------------------------------------------------------------------------------------------
 
-// sum of e^T G e for e = w - decoded, over outputs and groups; `decoded` [groups * outputs][width][taps].
-static qcnn_status objective_of(const qcnn_statistics *s, int width, const float *decoded, double *objective, qcnn_error *error)
+// Sum of importance * e^T G e for e = w - decoded, over outputs and groups; `decoded` [groups * outputs][width][taps].
+static qcnn_status objective_of(const qcnn_statistics *s, int width, const float *importance, const float *decoded, double *objective,
+                                qcnn_error *error)
 {
     const size_t n = (size_t)s->n, n_outputs = (size_t)s->n_outputs, n_taps = n / (size_t)width;
     float *e = qcnn_allocate(2 * n * n_outputs, sizeof *e);
@@ -140,7 +141,7 @@ static qcnn_status objective_of(const qcnn_statistics *s, int width, const float
                                       .ldc = n_outputs };
         qcnn_gemm_serial(&call);
         for (size_t i = 0; i < n * n_outputs; i++)
-            *objective += (double)e[i] * (double)ge[i];
+            *objective += (double)e[i] * (double)ge[i] * (importance ? (double)importance[(size_t)g * n_outputs + i % n_outputs] : 1);
     }
     qcnn_release(e);
     return QCNN_OK;
@@ -163,8 +164,8 @@ static qcnn_status window_tensor(const qcnn_statistics *s, const qcnn_shape *sha
     return QCNN_OK;
 }
 
-static qcnn_status fit_window(const qcnn_statistics *s, const qcnn_shape *shape, const qcnn_layer_setting *setting, double price,
-                              uint64_t seed, qcnn_tensor *tensor, qcnn_error *error)
+static qcnn_status fit_window(const qcnn_statistics *s, const qcnn_shape *shape, const float *importance, const qcnn_layer_setting *setting,
+                              double price, uint64_t seed, qcnn_tensor *tensor, qcnn_error *error)
 {
     if (setting->subspace == 0) {
         QCNN_TRY(window_tensor(s, shape, tensor, error));
@@ -173,7 +174,9 @@ static qcnn_status fit_window(const qcnn_statistics *s, const qcnn_shape *shape,
     qcnn_codebook form = qcnn_codebook_form(shape, s->groups, setting->set_per_group, setting->subspace, setting->n_codewords);
     form.codeword_type = setting->codeword_type;
     const qcnn_fit_problem problem = { .n = s->n, .gram = (float **)s->gram, .target = (float **)s->weights };
-    const qcnn_fit_options options = { .name = "", .seed = seed, .n_passes = 1, .n_sweeps = 1, .price = (float)price };
+    const qcnn_fit_options options = {
+        .name = "", .seed = seed, .n_passes = 1, .n_sweeps = 1, .price = (float)price, .importance = importance
+    };
     QCNN_TRY(qcnn_fit(&form, &problem, &options, tensor, error));
     tensor->shape = *shape;
     return QCNN_OK;
@@ -187,7 +190,8 @@ static qcnn_status measure_window(const curve_job *job, int w, const qcnn_layer_
     qcnn_shape shape = qcnn_node_weights(job->original, &job->original->nodes[job->layer->node])->shape;
     shape.dims[1] = job->layer->width;
     qcnn_tensor tensor = { 0 };
-    qcnn_status status = fit_window(s, &shape, setting, price, qcnn_rng_split(job->seed, (uint64_t)w), &tensor, error);
+    qcnn_status status =
+        fit_window(s, &shape, job->layer->importance, setting, price, qcnn_rng_split(job->seed, (uint64_t)w), &tensor, error);
     if (status == QCNN_OK)
         status = qcnn_coded_parts(&tensor, bits, constant, error);
     const size_t n = (size_t)qcnn_shape_elements(&shape);
@@ -199,7 +203,7 @@ static qcnn_status measure_window(const curve_job *job, int w, const qcnn_layer_
     else if (status == QCNN_OK)
         memcpy(decoded, tensor.data, n * sizeof *decoded);
     if (status == QCNN_OK)
-        status = objective_of(s, job->layer->width, decoded, objective, error);
+        status = objective_of(s, job->layer->width, job->layer->importance, decoded, objective, error);
     qcnn_release(decoded);
     qcnn_tensor_release(&tensor);
     return status;

@@ -10,11 +10,12 @@
 
 #include "base/rng.h"
 #include "compress/blas.h"
+#include "compress/importance.h"
 #include "compress/settings.h"
 #include "compress/target.h"
 #include "compress/walk.h"
 
-enum { N_SAMPLES = 480, POSITIONS = 16, CONV_WIDTH = 24, FC_WIDTH = 48, MAX_CHUNK = 256 };
+enum { N_SAMPLES = 480, IMPORTANCE_SAMPLES = 256, POSITIONS = 16, CONV_WIDTH = 24, FC_WIDTH = 48, MAX_CHUNK = 256 };
 static const uint64_t keep_bytes = (uint64_t)600 << 20;
 static const double first_noise = 0.02, wanted_divergence = 0.02; // of the weights' power; that noise should lead to
 
@@ -49,9 +50,11 @@ static int groups_of(const qcnn_node *node)
 
 void qcnn_survey_free(qcnn_survey *survey)
 {
-    for (int i = 0; survey->layers && i < survey->n_layers; i++)
+    for (int i = 0; survey->layers && i < survey->n_layers; i++) {
         for (int w = 0; w < QCNN_SURVEY_WINDOWS; w++)
             qcnn_statistics_free(&survey->layers[i].windows[w]);
+        qcnn_release(survey->layers[i].importance);
+    }
     qcnn_release(survey->layers);
     *survey = (qcnn_survey){ 0 };
 }
@@ -356,11 +359,53 @@ static qcnn_status list_layers(const qcnn_model *original, qcnn_survey *survey, 
     return QCNN_OK;
 }
 
+// To a mean of 1, none much below: they are estimates.
+static void normalise(float *importance, size_t n)
+{
+    static const double least = 0.02;
+    double mean = 0;
+    for (size_t i = 0; i < n; i++)
+        mean += (double)importance[i] / (double)n;
+    for (size_t i = 0; i < n; i++)
+        importance[i] = mean > 0 ? (float)(((double)importance[i] / mean + least) / (1 + least)) : 1;
+}
+
+// Importances of all layers' outputs, or of none where gradients cannot pass.
+static qcnn_status find_importances(const surveyor *s, qcnn_error *error)
+{
+    const size_t n_nodes = s->original->n_nodes;
+    float **by_node = qcnn_allocate_zeroed(n_nodes, sizeof *by_node);
+    if (!by_node)
+        return qcnn_fail_memory(error, n_nodes * sizeof *by_node);
+    qcnn_status status = QCNN_OK;
+    for (int i = 0; i < s->survey->n_layers && status == QCNN_OK; i++) {
+        qcnn_surveyed_layer *layer = &s->survey->layers[i];
+        const size_t n = (size_t)qcnn_node_weights(s->original, &s->original->nodes[layer->node])->shape.dims[0];
+        by_node[layer->node] = layer->importance = qcnn_allocate_zeroed(n, sizeof(float));
+        if (!layer->importance)
+            status = qcnn_fail_memory(error, n * sizeof(float));
+    }
+    if (status == QCNN_OK)
+        status = qcnn_importances(s->original, s->samples, IMPORTANCE_SAMPLES, s->seed, s->parallel, s->progress, by_node, error);
+    for (int i = 0; i < s->survey->n_layers; i++) {
+        qcnn_surveyed_layer *layer = &s->survey->layers[i];
+        if (status == QCNN_OK)
+            normalise(layer->importance, (size_t)qcnn_node_weights(s->original, &s->original->nodes[layer->node])->shape.dims[0]);
+        else if (status == QCNN_ERROR_UNSUPPORTED) {
+            qcnn_release(layer->importance);
+            layer->importance = NULL;
+        }
+    }
+    qcnn_release(by_node);
+    return status == QCNN_ERROR_UNSUPPORTED ? QCNN_OK : status;
+}
+
 static qcnn_status survey_layers(surveyor *s, qcnn_error *error)
 {
     qcnn_walk_samples taken = { .source = s->samples, .n = { N_SAMPLES, 0 } };
     qcnn_walk *walk;
     QCNN_TRY(list_layers(s->original, s->survey, error));
+    QCNN_TRY(find_importances(s, error));
     QCNN_TRY(qcnn_walk_new(s->original, &taken, s->parallel, &walk, error));
     qcnn_status status = QCNN_OK;
     for (int i = 0; i < s->survey->n_layers && status == QCNN_OK; i++) {

@@ -18,7 +18,8 @@ typedef struct qcnn_surveyed_layer {
     int width;                                    // channels of a window
     qcnn_statistics windows[QCNN_SURVEY_WINDOWS]; // their moments, made ready for a fit
     double share;                                 // windows' weights / the layer's
-    double sensitivity; // divergence of the output per unit of objective (summed squared response errors of a row)
+    float *importance;                            // [outputs of all groups], of their response errors, mean 1; NULL: all 1
+    double sensitivity; // divergence of the output per unit of objective: squared response errors of a row times importance, summed
 } qcnn_surveyed_layer;
 
 typedef struct qcnn_survey {
