@@ -8,6 +8,7 @@
 
 #include "compress/gemm_bf16.h"
 
+static const double USUAL_FAN_IN = 1000;
 static const float FIRST_PRICE = 0.01f; // of a bit; it finds its level within some tens of steps
 
 // ---- which part of the graph ----------------------------------------------------------------------------------------
@@ -189,15 +190,16 @@ static void start_weights(qcnn_train_weights *weights)
                     sum += (double)codewords[*assignment * subspace + i] * codewords[*assignment * subspace + i];
         }
     weights->scale = (float)sqrt(sum / (double)weights->n_columns);
+    weights->unit = weights->scale * (float)sqrt(USUAL_FAN_IN / ((double)book->n_inputs * book->n_taps));
     weights->price = FIRST_PRICE;
     weights->start_bits = qcnn_train_bits(weights);
 }
 
-static qcnn_status new_bias(const qcnn_trainer *trainer, const qcnn_tensor *tensor, float scale, qcnn_train_bias *bias, qcnn_error *error)
+static qcnn_status new_bias(const qcnn_trainer *trainer, const qcnn_tensor *tensor, float unit, qcnn_train_bias *bias, qcnn_error *error)
 {
     *bias = (qcnn_train_bias){ .tensor = (int)(tensor - trainer->model->tensors),
                                .n = (size_t)qcnn_shape_elements(&tensor->shape),
-                               .scale = scale };
+                               .unit = unit };
     qcnn_status status = QCNN_OK;
     bias->values = new_floats(bias->n, &status, error);
     bias->gradients = new_floats(bias->n * QCNN_TRAIN_SLICES, &status, error);
@@ -245,7 +247,7 @@ static qcnn_status set_parameters(qcnn_trainer *trainer, qcnn_train_layer *layer
     if (!bias || !trainer->backward || count_readers(trainer->model, bias) != 1)
         return QCNN_OK;
     layer->bias = (int)trainer->n_biases++;
-    return new_bias(trainer, bias, own->scale, &trainer->biases[layer->bias], error);
+    return new_bias(trainer, bias, own->unit, &trainer->biases[layer->bias], error);
 }
 
 // Memory of the layer's output: the teacher's where it is the same; and a gradient where something is trained before it.

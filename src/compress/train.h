@@ -45,7 +45,8 @@ typedef struct qcnn_train_weights {
     float *column_gradients;          // convolutions: [slices] of them
     float *latent;                    // NULL, or how far gradients have pushed each column from its codeword
     float *latent_first, *latent_second;
-    float scale; // root mean square of the columns: the unit of learning rates
+    float scale; // root mean square of the columns
+    float unit;  // of learning rates: the scale over the root of what an output sums, so that responses of wide layers move no faster
     // Assignments are to take no more bits, entropy-coded, than at the start: rare codewords have a price, in squared weights a bit.
     float price;
     double start_bits, *block_bits;               // block_bits: [groups][M], of the last reassignment
@@ -57,7 +58,7 @@ typedef struct qcnn_train_bias {
     size_t n;
     float *values, *gradients; // gradients: [slices][n]
     float *first, *second;
-    float scale; // as the weights' of its layer
+    float unit; // of learning rates, as the weights' of its layer
 } qcnn_train_bias;
 
 typedef struct qcnn_train_layer {

@@ -213,7 +213,7 @@ void qcnn_train_latent_block(const qcnn_trainer *trainer, qcnn_train_weights *we
     const int width = qcnn_codebook_width(book, m);
     const size_t at = ((size_t)group * (size_t)book->n_inputs + (size_t)m * subspace) * n;
     const double first_left = 1 - pow(0.9, trainer->step), second_left = 1 - pow(0.99, trainer->step);
-    const float rate = (float)(trainer->latent_rate * (double)weights->scale / first_left), unbias = (float)(1 / sqrt(second_left));
+    const float rate = (float)(trainer->latent_rate * (double)weights->unit / first_left), unbias = (float)(1 / sqrt(second_left));
     const float *codewords = weights->codewords + codebook_offset(book, group, m);
     float *latent = weights->latent + at, prices[QCNN_MAX_CODEWORDS], safe[QCNN_MAX_CODEWORDS];
     uint8_t *assignments = weights->assignments + assignment_offset(book, group, m);
@@ -302,13 +302,13 @@ void qcnn_train_update(qcnn_trainer *trainer, const qcnn_train_step *step)
 {
     for (size_t i = 0; i < trainer->n_weights; i++) {
         qcnn_train_weights *w = &trainer->weights[i];
-        adam(w->codewords, w->first, w->second, w->gradient, w->n_codewords, step->rate * w->scale, step->number);
+        adam(w->codewords, w->first, w->second, w->gradient, w->n_codewords, step->rate * w->unit, step->number);
     }
     for (size_t i = 0; i < trainer->n_biases; i++) {
         qcnn_train_bias *b = &trainer->biases[i];
         for (size_t slice = 1; slice < QCNN_TRAIN_SLICES; slice++)
             for (size_t c = 0; c < b->n; c++)
                 b->gradients[c] += b->gradients[slice * b->n + c];
-        adam(b->values, b->first, b->second, b->gradients, b->n, step->bias_rate * b->scale, step->number);
+        adam(b->values, b->first, b->second, b->gradients, b->n, step->bias_rate * b->unit, step->number);
     }
 }
