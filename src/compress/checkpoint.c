@@ -95,6 +95,8 @@ qcnn_status qcnn_checkpoint_key(const qcnn_model *original, const qcnn_layer_set
     mix_number(key, (uint64_t)options->correction);
     mix_number(key, options->seed);
     mix(key, &options->rate_price, sizeof options->rate_price);
+    if (options->refine_minutes > 0)
+        mix(key, &options->refine_minutes, sizeof options->refine_minutes);
     mix_text(key, options->preprocess ? options->preprocess : qcnn_model_preprocessing(original));
     return mix_images(key, options->calibration, error);
 }
@@ -169,11 +171,14 @@ qcnn_status qcnn_checkpoint_save(const qcnn_model *compressed, const qcnn_compre
 
 void qcnn_checkpoint_remove(const char *path)
 {
-    char previous[MAX_NAME_BYTES];
+    char previous[MAX_NAME_BYTES], rest[MAX_NAME_BYTES];
     unlink(path);
     if (previous_name(path, previous))
         unlink(previous);
     qcnn_refine_checkpoint_remove(path);
+    const int n = snprintf(previous, sizeof previous, "%s" QCNN_CHECKPOINT_REST, path);
+    if (n > 0 && n < MAX_NAME_BYTES && unlink(previous) == 0 && previous_name(previous, rest))
+        unlink(rest);
 }
 
 // ---- reading --------------------------------------------------------------------------------------------------------

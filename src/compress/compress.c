@@ -2,7 +2,11 @@
 // Compressing a model: choose settings, copy the graph, replace the weights of each layer by a codebook.
 
 #include "compress/compress.h"
+
+#include <stdio.h>
+
 #include "base/rng.h"
+#include "compress/checkpoint.h"
 #include "compress/correction.h"
 #include "compress/finish.h"
 #include "compress/quantize.h"
@@ -76,12 +80,20 @@ static qcnn_status compress_layers(qcnn_model *model, const qcnn_layer_setting *
     return QCNN_OK;
 }
 
-static qcnn_status refine(const qcnn_model *original, const qcnn_compress_options *options, qcnn_model *compressed, qcnn_error *error)
+// ---- correction and refinement --------------------------------------------------------------------------------------
+
+typedef enum refine_part { REFINE_ALL, REFINE_WHOLE, REFINE_HEAD } refine_part;
+
+// Two thirds of the minutes go to the first stage, where there are two.
+static qcnn_status refine(const qcnn_model *original, const qcnn_compress_options *options, refine_part part, qcnn_model *compressed,
+                          qcnn_error *error)
 {
     qcnn_refine_options refinement = qcnn_refine_options_default();
     qcnn_refine_report report;
     qcnn_samples samples;
-    refinement.minutes = options->refine_minutes;
+    refinement.minutes = options->refine_minutes * (part == REFINE_ALL ? 1 : part == REFINE_WHOLE ? 2.0 / 3 : 1.0 / 3);
+    if (part == REFINE_HEAD)
+        refinement.whole.n_steps = 0;
     refinement.seed = options->seed;
     refinement.parallel = options->parallel;
     refinement.progress = options->progress;
@@ -92,6 +104,57 @@ static qcnn_status refine(const qcnn_model *original, const qcnn_compress_option
     return status;
 }
 
+// The node behind the last convolution, where there are convolutions with codebooks before and other layers with codebooks from there on;
+// otherwise 0.
+static size_t find_rest(const qcnn_model *original, const qcnn_layer_setting *settings)
+{
+    size_t rest = 0;
+    bool before = false, behind = false;
+    for (size_t n = 0; n < original->n_nodes; n++)
+        rest = original->nodes[n].op == QCNN_OP_CONV ? n + 1 : rest;
+    for (size_t n = 0; n < original->n_nodes; n++)
+        if (settings[n].subspace > 0)
+            *(n < rest ? &before : &behind) = true;
+    return before && behind ? rest : 0;
+}
+
+// Convolutions are corrected and refined before the fully-connected layers are corrected. These would otherwise learn to make up for
+// errors that refinement then takes away.
+static qcnn_status correct_in_halves(const qcnn_model *original, size_t rest, const qcnn_layer_setting *settings, qcnn_layer_setting *half,
+                                     bool *kept, const qcnn_compress_options *options, qcnn_model *compressed, qcnn_error *error)
+{
+    char checkpoint[4096];
+    qcnn_compress_options first = *options, second = *options;
+    first.refine_minutes = 0;
+    const int n_name = snprintf(checkpoint, sizeof checkpoint, "%s" QCNN_CHECKPOINT_REST, options->checkpoint ? options->checkpoint : "");
+    second.checkpoint = options->checkpoint && n_name > 0 && (size_t)n_name < sizeof checkpoint ? checkpoint : NULL;
+    for (size_t n = 0; n < original->n_nodes; n++) {
+        half[n] = n < rest ? settings[n] : (qcnn_layer_setting){ 0 };
+        kept[n] = half[n].subspace > 0;
+    }
+    QCNN_TRY(qcnn_correct(original, half, &first, NULL, compressed, error));
+    QCNN_TRY(refine(original, options, REFINE_WHOLE, compressed, error));
+    QCNN_TRY(qcnn_correct(original, settings, &second, kept, compressed, error));
+    return refine(original, options, REFINE_HEAD, compressed, error);
+}
+
+static qcnn_status correct(const qcnn_model *original, const qcnn_layer_setting *settings, const qcnn_compress_options *options,
+                           qcnn_model *compressed, qcnn_error *error)
+{
+    const size_t rest = find_rest(original, settings);
+    if (options->refine_minutes <= 0 || options->correction != QCNN_CORRECTION_NETWORK || rest == 0) {
+        QCNN_TRY(qcnn_correct(original, settings, options, NULL, compressed, error));
+        return options->refine_minutes > 0 ? refine(original, options, REFINE_ALL, compressed, error) : QCNN_OK;
+    }
+    qcnn_layer_setting *half = qcnn_allocate_zeroed(original->n_nodes, sizeof *half);
+    bool *kept = qcnn_allocate_zeroed(original->n_nodes, sizeof *kept);
+    const qcnn_status status = half && kept ? correct_in_halves(original, rest, settings, half, kept, options, compressed, error)
+                                            : qcnn_fail_memory(error, original->n_nodes * sizeof *half);
+    qcnn_release(half);
+    qcnn_release(kept);
+    return status;
+}
+
 static qcnn_status make_compressed(const qcnn_model *original, const qcnn_layer_setting *settings, const qcnn_compress_options *options,
                                    qcnn_model **compressed, qcnn_error *error)
 {
@@ -99,9 +162,9 @@ static qcnn_status make_compressed(const qcnn_model *original, const qcnn_layer_
     if (options->correction == QCNN_CORRECTION_NONE)
         QCNN_TRY(compress_layers(*compressed, settings, options, error));
     else
-        QCNN_TRY(qcnn_correct(original, settings, options, *compressed, error));
-    if (options->refine_minutes > 0)
-        QCNN_TRY(refine(original, options, *compressed, error));
+        QCNN_TRY(correct(original, settings, options, *compressed, error));
+    if (options->refine_minutes > 0 && options->correction == QCNN_CORRECTION_NONE)
+        QCNN_TRY(refine(original, options, REFINE_ALL, *compressed, error));
     QCNN_TRY(qcnn_model_finish(*compressed, options->rate_price > 0 || by_search(options), error));
     const char *kernels = qcnn_model_kernels(original);
     return qcnn_model_prepare(*compressed, *kernels ? kernels : NULL, error);

@@ -25,7 +25,7 @@ typedef struct correction {
     const qcnn_layer_setting *settings;
     const qcnn_compress_options *options;
     qcnn_calibration *calibration;
-    const bool *done; // [n_nodes]: layers that are quantized
+    const bool *done;    // [n_nodes]: layers that are quantized
     float **importances; // [node]: of each output channel, mean 1; NULL for a node or for all: not known
     double *scales;      // [node]: what they were divided by, the derivative of the divergence by the mean squared error
 } correction;
@@ -283,7 +283,7 @@ static qcnn_status correct_layers(correction *c, uint64_t key, bool *done, qcnn_
 }
 
 qcnn_status qcnn_correct(const qcnn_model *original, const qcnn_layer_setting *settings, const qcnn_compress_options *options,
-                         qcnn_model *compressed, qcnn_error *error)
+                         const bool *kept, qcnn_model *compressed, qcnn_error *error)
 {
     qcnn_blas_start();
     correction c = { .original = original, .compressed = compressed, .settings = settings, .options = options };
@@ -297,6 +297,8 @@ qcnn_status qcnn_correct(const qcnn_model *original, const qcnn_layer_setting *s
             status = qcnn_checkpoint_load(original, settings, options, key, compressed, done, error);
     }
     c.done = done;
+    for (size_t n = 0; kept && done && n < original->n_nodes; n++)
+        done[n] = done[n] || kept[n];
     if (status == QCNN_OK)
         status = correct_layers(&c, key, done, error);
     free_importances(&c);

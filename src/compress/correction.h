@@ -10,9 +10,9 @@
 
 // Quantizes the layers of `compressed`, a copy of the prepared `original`, that settings[node] give a codebook. With
 // QCNN_CORRECTION_LAYER each layer gets the original network's inputs, with QCNN_CORRECTION_NETWORK those of the network as far as it
-// is quantized. Errors: those of qcnn_samples_open and qcnn_samples_read, UNSUPPORTED (a layer that cannot be corrected; the message
-// names it), MEMORY, CANCELLED; `compressed` is then to be freed.
+// is quantized. Layers marked in kept[node] (NULL: none) are quantized already. Errors: those of qcnn_samples_open and qcnn_samples_read,
+// UNSUPPORTED (a layer that cannot be corrected; the message names it), MEMORY, CANCELLED; `compressed` is then to be freed.
 qcnn_status qcnn_correct(const qcnn_model *original, const qcnn_layer_setting *settings, const qcnn_compress_options *options,
-                         qcnn_model *compressed, qcnn_error *error);
+                         const bool *kept, qcnn_model *compressed, qcnn_error *error);
 
 #endif

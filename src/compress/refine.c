@@ -11,14 +11,13 @@
 #include "compress/refine_stage.h"
 #include "compress/round.h"
 
-enum { CACHE_BATCH = 64, MAX_NAME_BYTES = 4096 };
+enum { CACHE_BATCH = 64, MAX_HEAD_CROPS = 16384, MAX_NAME_BYTES = 4096 };
 
 qcnn_refine_options qcnn_refine_options_default(void)
 {
     return (qcnn_refine_options){ .minutes = 10,
-                                  .whole = { -1, 64, 0.005f, 0.002f, 0.005f },
-                                  .head = { -1, 128, 0.005f, 0.002f, 0.005f },
-                                  .n_head_crops = 6000,
+                                  .whole = { -1, 64, 0.005f, 0.003f, 0.005f },
+                                  .head = { -1, 128, 0.003f, 0.002f, 0.004f },
                                   .temperature = 1,
                                   .feature_weight = 0.3f,
                                   .mix = 0.5f,
@@ -34,7 +33,7 @@ typedef struct refinement {
     qcnn_model *model;             // a copy of the compressed one
     qcnn_refine_stage whole, head; // with numbers of steps
     size_t head_node;              // the first of the fully-connected end; 0: there is none
-    int n_held_out;
+    int n_held_out, n_head_crops;
     qcnn_refine_report *report;
 } refinement;
 
@@ -104,23 +103,24 @@ static void hand_over(qcnn_model *copy, qcnn_model *compressed)
 
 // ---- how many steps -------------------------------------------------------------------------------------------------
 
-// Two processors of the kind this was written on take this many multiply-adds a second, all in all.
-static const double NOMINAL_SPEED = 5.5e10;
+// Two processors of the kind this was written on take this many multiply-adds of convolutions a second, all in all; those of
+// fully-connected layers, which also decode and reassign millions of columns, cost some times as much.
+static const double NOMINAL_SPEED = 9e10, FC_COST = 3;
 
-// Multiply-adds of one image's step: the teacher's forward pass, the student's three; of all layers or of the head.
-static double work_of_image(const refinement *work, bool head)
+// Multiply-adds of one image through the layers from node `first` on, times a factor for layers with and without codebooks.
+static double count_work(const refinement *work, size_t first, double codebook, double dense)
 {
     double sum = 0;
-    for (size_t n = head ? work->head_node : 0; n < work->model->n_nodes; n++) {
+    for (size_t n = first; n < work->model->n_nodes; n++) {
         const qcnn_node *node = &work->model->nodes[n];
         const qcnn_tensor *weights = node->op == QCNN_OP_CONV || node->op == QCNN_OP_FC ? qcnn_node_weights(work->model, node) : NULL;
         if (!weights)
             continue;
         const qcnn_shape *y = &work->model->values[node->output].shape;
-        double operations = (double)qcnn_shape_elements(&weights->shape);
+        double operations = (double)qcnn_shape_elements(&weights->shape) * (node->op == QCNN_OP_FC ? FC_COST : 1);
         for (int d = 2; node->op == QCNN_OP_CONV && d < y->rank; d++)
             operations *= (double)y->dims[d];
-        sum += (qcnn_is_codebook(weights) ? 4 : 2) * operations;
+        sum += (qcnn_is_codebook(weights) ? codebook : dense) * operations;
     }
     return sum;
 }
@@ -130,7 +130,8 @@ static int clamp_steps(double steps)
     return steps < 1 ? 1 : steps > 1e6 ? 1000000 : (int)steps;
 }
 
-// The head gets a third of the time, where there is one, half of it to fill the cache.
+// The head gets a third of the time, where there is one, half of it to fill the cache. A step runs the teacher forward and the student
+// forward and twice back.
 static void set_steps(refinement *work)
 {
     const double operations = work->options->minutes * 60 * NOMINAL_SPEED;
@@ -139,10 +140,14 @@ static void set_steps(refinement *work)
     if (work->head_node == 0)
         work->head.n_steps = 0;
     const double head_share = work->head.n_steps == 0 ? 0 : work->whole.n_steps == 0 ? 1 : 1.0 / 3;
+    const double crops = head_share / 2 * operations / count_work(work, 0, 2, 2);
+    work->n_head_crops = work->options->n_head_crops;
+    if (work->n_head_crops <= 0)
+        work->n_head_crops = crops < 256 ? 256 : crops > MAX_HEAD_CROPS ? MAX_HEAD_CROPS : (int)crops;
     if (work->whole.n_steps < 0)
-        work->whole.n_steps = clamp_steps((1 - head_share) * operations / (work_of_image(work, false) * work->whole.batch));
+        work->whole.n_steps = clamp_steps((1 - head_share) * operations / (count_work(work, 0, 4, 3) * work->whole.batch));
     if (work->head.n_steps < 0)
-        work->head.n_steps = clamp_steps(head_share / 2 * operations / (work_of_image(work, true) * work->head.batch));
+        work->head.n_steps = clamp_steps(head_share / 2 * operations / (count_work(work, work->head_node, 4, 3) * work->head.batch));
 }
 
 // ---- stages ---------------------------------------------------------------------------------------------------------
@@ -204,7 +209,7 @@ static qcnn_status fill_caches(const refinement *work, qcnn_refine_cache *traini
     if (status == QCNN_OK)
         status = qcnn_refine_batch_open(work->samples, work->options, teacher, &batch, error);
     if (status == QCNN_OK)
-        status = fill_cache(work, &batch, teacher, student, true, work->options->n_head_crops, training, error);
+        status = fill_cache(work, &batch, teacher, student, true, work->n_head_crops, training, error);
     if (status == QCNN_OK)
         status = fill_cache(work, &batch, teacher, student, false, work->n_held_out, held_out, error);
     qcnn_refine_batch_close(&batch);

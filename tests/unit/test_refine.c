@@ -277,6 +277,47 @@ static void test_goes_on_from_checkpoints(void **state)
     qcnn_model_free(straight);
 }
 
+static qcnn_status compress_all(const setting *all, const char *checkpoint, const qcnn_parallel *parallel, const qcnn_progress *progress,
+                                qcnn_model **model)
+{
+    qcnn_compress_options options = qcnn_compress_options_default();
+    options.settings = "node0=dense,node2=4/8,node4=8/8/int8,node5=4/8";
+    options.correction = QCNN_CORRECTION_NETWORK;
+    options.calibration = all->dataset;
+    options.preprocess = gray_json;
+    options.refine_minutes = 1e-5;
+    options.checkpoint = checkpoint;
+    options.parallel = parallel;
+    options.progress = progress;
+    return qcnn_compress(all->original, &options, model, NULL);
+}
+
+// Convolutions are corrected and refined, then the fully-connected layers: on any number of threads, stopped anywhere, the same bytes.
+static void test_between_corrections(void **state)
+{
+    const setting *all = *state;
+    char folder[] = "/tmp/qcnn-refine-XXXXXX", path[80];
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/checkpoint", folder);
+    fake_workers workers = { 2, 0 };
+    const qcnn_parallel hook = fake_workers_hook(&workers);
+    stopper counter = { 0, -1 };
+    const qcnn_progress counting = { count_and_stop, &counter };
+    qcnn_model *straight, *model;
+    assert_int_equal(compress_all(all, NULL, NULL, &counting, &straight), QCNN_OK);
+    for (int part = 1; part < 8; part++) {
+        stopper s = { 0, counter.n_calls * part / 8 };
+        const qcnn_progress progress = { count_and_stop, &s };
+        assert_int_equal(compress_all(all, path, NULL, &progress, &model), QCNN_ERROR_CANCELLED);
+        assert_int_equal(compress_all(all, path, &hook, NULL, &model), QCNN_OK);
+        assert_true(same_model(straight, model));
+        qcnn_model_free(model);
+        qcnn_checkpoint_remove(path);
+    }
+    assert_int_equal(rmdir(folder), 0); // nothing was left
+    qcnn_model_free(straight);
+}
+
 static void test_refuses(void **state)
 {
     const setting *all = *state;
@@ -356,6 +397,7 @@ int main(void)
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_goes_on_from_checkpoints),
+        cmocka_unit_test(test_between_corrections),
         cmocka_unit_test(test_minutes),
         cmocka_unit_test(test_importances),
     };
