@@ -27,8 +27,10 @@ test: packages all
 test-long: packages all
 	@scripts/test.sh long
 
+# Speed beside other engines, into docs/speed.md: MODE=quick (some minutes) or MODE=full (about half an hour).
+MODE := quick
 bench: packages all
-	@bench/run.sh
+	@bench/run.sh $(MODE)
 
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i

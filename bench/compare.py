@@ -196,12 +196,16 @@ def main():
     parser.add_argument("--quick", action="store_true", help="under five minutes once the files are made: fewer rounds and tables")
     parser.add_argument("--networks", default=",".join(network.key for network in networks.NETWORKS))
     parser.add_argument("--no-accuracy", action="store_true")
+    parser.add_argument("--keep", action="store_true", help="keep what an earlier run found for networks that this one leaves out")
     parser.add_argument("-o", "--output", default=os.path.join(networks.WORK, "results.json"))
     arguments = parser.parse_args()
     chosen = [network for network in networks.NETWORKS if network.key in arguments.networks.split(",")]
     results = {"date": datetime.datetime.now().isoformat(timespec="minutes"), "mode": "quick" if arguments.quick else "full", "networks": {}}
     results["commit"] = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=networks.ROOT, stdout=subprocess.PIPE, text=True).stdout.strip()
     results["machine"] = machine()
+    if arguments.keep and os.path.exists(arguments.output):
+        with open(arguments.output) as file:
+            results["networks"] = json.load(file)["networks"]
     for network in chosen:
         if not networks.prepare(network):
             print(f"SKIPPED: {network.title}: ../shared/data/{network.data} is absent", file=sys.stderr)

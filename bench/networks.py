@@ -113,9 +113,16 @@ def build_resnet18(path):
 
 # ---- the table ------------------------------------------------------------------------------------------------------
 
-def setting(name, default):
-    """Options of qcnn compress, which the environment may replace: QCNN_BENCH_<NAME>."""
-    return os.environ.get("QCNN_BENCH_" + name, default).split()
+def setting(name, options, bundled=""):
+    """Options of qcnn compress, or one .qcnn file: the environment's QCNN_BENCH_<NAME>, else the bundled file, else `options`."""
+    if bundled and os.path.exists(os.path.join(ROOT, bundled)):
+        options = bundled
+    return os.environ.get("QCNN_BENCH_" + name, options).split()
+
+
+# SqueezeNet's 1x1 layers gain nothing from codebooks that are as large as the weights: they run dense in bytes in any case.
+SQUEEZENET = "--set conv1=dense," + ",".join(f"fire{i}/conv1x1_1=dense,fire{i}/conv1x1_2=dense,fire{i}/conv3x3_2=4/256" for i in range(2, 10)) + \
+    ",conv_final=4/256 --calib CALIB"
 
 
 NETWORKS = (
@@ -127,7 +134,7 @@ NETWORKS = (
     Network("resnet18", "ResNet-18 shapes", "squeezenet1000", build=build_resnet18, files=(
         ("qcnn", "fastest", setting("RESNET18", "--preset q-cnn")),)),
     Network("squeezenet", "SqueezeNet 1.0", "squeezenet1000", "squeezenet.onnx", files=(
-        ("qcnn", "fastest", setting("SQUEEZENET", "--preset q-cnn")),)),
+        ("qcnn", "fastest", setting("SQUEEZENET", SQUEEZENET)),)),
 )
 
 
