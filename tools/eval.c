@@ -10,7 +10,7 @@
 #include "table.h"
 
 typedef struct eval_request {
-    const char *model_path, *dataset_path, *against;
+    const char *model_path, *dataset_path, *against, *scores;
     cli_model_options model;
     int limit, threads;
     bool json;
@@ -47,10 +47,36 @@ static int score_model(const eval_request *request, const char *path, const qcnn
     return CLI_DONE;
 }
 
+// Scores that an earlier evaluation of the original has written.
+static int read_scores(const eval_request *request, const scored *ours, scored *result)
+{
+    qcnn_array array;
+    qcnn_error error;
+    if (qcnn_npy_read(request->against, &array, &error))
+        return cli_fail_at(request->against, &error);
+    const bool fits =
+        array.data && array.shape.rank == 2 && array.shape.dims[0] == ours->n_images && array.shape.dims[1] == ours->n_classes;
+    if (fits) {
+        *result = (scored){ .scores = array.data, .n_images = ours->n_images, .n_classes = ours->n_classes };
+        array.data = NULL;
+    }
+    qcnn_array_free(&array);
+    return fits ? CLI_DONE
+                : cli_fail("%s: it does not hold scores of %d images and %d classes", request->against, ours->n_images, ours->n_classes);
+}
+
+static bool is_npy(const char *path)
+{
+    const size_t n = strlen(path);
+    return n > 4 && strcmp(path + n - 4, ".npy") == 0;
+}
+
 // The original is given its images exactly as the model gets them.
 static int score_original(const eval_request *request, const qcnn_model *model, const qcnn_dataset *dataset, const qcnn_pool *pool,
                           const scored *ours, scored *result)
 {
+    if (is_npy(request->against))
+        return read_scores(request, ours, result);
     const char *preprocess = qcnn_model_preprocessing(model);
     const cli_model_options options = { .kernels = request->model.kernels, .preprocess_text = preprocess };
     qcnn_model *original = cli_model_open(request->against, &options);
@@ -140,6 +166,13 @@ static int report_scores(const eval_request *request, const qcnn_model *model, c
     return cli_finish();
 }
 
+static int write_scores(const eval_request *request, const scored *ours)
+{
+    const qcnn_shape shape = { 2, { ours->n_images, ours->n_classes } };
+    qcnn_error error;
+    return qcnn_npy_write(request->scores, &shape, ours->scores, &error) ? cli_fail_at(request->scores, &error) : CLI_DONE;
+}
+
 // A label beyond the model's classes means the wrong labels or the wrong model: noticed before the work, not counted as an error of it.
 static int check_labels(const eval_request *request, const qcnn_model *model, const qcnn_dataset *dataset)
 {
@@ -167,6 +200,8 @@ static int eval_model(const eval_request *request, const qcnn_model *model, cons
         status = score_model(request, request->model_path, model, NULL, dataset, pool, &ours);
     if (status == CLI_DONE && request->against)
         status = score_original(request, model, dataset, pool, &ours, &theirs);
+    if (status == CLI_DONE && request->scores)
+        status = write_scores(request, &ours);
     if (status == CLI_DONE)
         status = report_scores(request, model, dataset, &ours, &theirs, cli_pool_threads(pool));
     qcnn_bytes_free(ours.scores);
@@ -179,7 +214,11 @@ static int run_eval(const cli_command *command, int argc, char **argv)
 {
     eval_request request = { 0 };
     const cli_option options[] = {
-        { .name = "--against", .value = "ORIGINAL", .text = &request.against, .help = "also run this model, and compare" },
+        { .name = "--against",
+          .value = "ORIGINAL",
+          .text = &request.against,
+          .help = "also run this model, or read its --scores, and compare" },
+        { .name = "--scores", .value = "OUT.npy", .text = &request.scores, .help = "write the class scores of all images" },
         { .name = "--limit",
           .value = "N",
           .integer = &request.limit,
