@@ -79,7 +79,11 @@ static void gram_tile(void *argument, int index, int worker)
     tile.c += i * tile.ldc + j;
     tile.m = tile_side(tile.m, row);
     tile.n = tile_side(tile.n, column);
-    qcnn_gemm_serial(&tile);
+    if (row == column)
+        cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, tile.n, tile.k, tile.alpha, tile.a, (int)tile.lda, tile.beta, tile.c,
+                    (int)tile.ldc);
+    else
+        qcnn_gemm_serial(&tile);
 }
 
 void qcnn_gram_add(int n, int k, float alpha, const float *a, size_t lda, float *c, size_t ldc, const qcnn_parallel *parallel)
@@ -95,6 +99,7 @@ typedef struct mirror_job {
     int n;
     float *c;
     size_t ldc;
+    bool up; // the lower triangle over the upper one
 } mirror_job;
 
 static void mirror_tile(void *argument, int index, int worker)
@@ -108,15 +113,27 @@ static void mirror_tile(void *argument, int index, int worker)
     for (int i0 = row * TILE; i0 < i_end; i0 += SIDE)
         for (int j0 = column * TILE; j0 < j_end; j0 += SIDE)
             for (int i = i0; i < i_end && i < i0 + SIDE; i++)
-                for (int j = j0 > i ? j0 : i + 1; j < j_end && j < j0 + SIDE; j++)
-                    job->c[(size_t)j * job->ldc + (size_t)i] = job->c[(size_t)i * job->ldc + (size_t)j];
+                for (int j = j0 > i ? j0 : i + 1; j < j_end && j < j0 + SIDE; j++) {
+                    float *upper = &job->c[(size_t)i * job->ldc + (size_t)j], *lower = &job->c[(size_t)j * job->ldc + (size_t)i];
+                    *(job->up ? upper : lower) = *(job->up ? lower : upper);
+                }
+}
+
+static void mirror(int n, float *c, size_t ldc, bool up, const qcnn_parallel *parallel)
+{
+    mirror_job job = { n, c, ldc, up };
+    const int n_tiles = tiles_of(n);
+    qcnn_for(parallel, n_tiles * (n_tiles + 1) / 2, mirror_tile, &job);
 }
 
 void qcnn_mirror_upper(int n, float *c, size_t ldc, const qcnn_parallel *parallel)
 {
-    mirror_job job = { n, c, ldc };
-    const int n_tiles = tiles_of(n);
-    qcnn_for(parallel, n_tiles * (n_tiles + 1) / 2, mirror_tile, &job);
+    mirror(n, c, ldc, false, parallel);
+}
+
+void qcnn_mirror_lower(int n, float *c, size_t ldc, const qcnn_parallel *parallel)
+{
+    mirror(n, c, ldc, true, parallel);
 }
 
 // ---- Cholesky -------------------------------------------------------------------------------------------------------

@@ -286,32 +286,73 @@ static qcnn_status start(fit_state *s, qcnn_error *error)
 
 // ---- the course -----------------------------------------------------------------------------------------------------
 
-static qcnn_status factorise(const fit_state *s, float **factor, qcnn_error *error)
+// G = U^T U: U over the upper triangle of `factor`, which holds G.
+static qcnn_status factorise(const fit_state *s, float *factor, qcnn_error *error)
 {
-    const size_t n = (size_t)s->n;
-    for (int g = 0; g < s->form->groups; g++) {
-        memcpy(factor[g], s->problem->gram[g], n * n * sizeof(float));
-        if (!qcnn_cholesky(s->n, factor[g], n, s->options->parallel))
-            return qcnn_fail(error, QCNN_ERROR_UNSUPPORTED, "layer '%s': the moments of its inputs are not positive definite",
-                             s->options->name);
-    }
-    return QCNN_OK;
+    if (qcnn_cholesky(s->n, factor, (size_t)s->n, s->options->parallel))
+        return QCNN_OK;
+    return qcnn_fail(error, QCNN_ERROR_UNSUPPORTED, "layer '%s': the moments of its inputs are not positive definite", s->options->name);
 }
 
-static qcnn_status feedback_passes(fit_state *s, float **factor, qcnn_error *error)
+// A pass that does not need G beside U, which takes its place for a while: both would be 5 GB for the fc6 of VGG-16.
+static qcnn_status feedback_in_place(fit_state *s, qcnn_error *error)
 {
-    QCNN_TRY(factorise(s, factor, error));
+    const size_t n = (size_t)s->n, groups = (size_t)s->form->groups;
+    float *diagonal = qcnn_allocate(groups * n, sizeof *diagonal);
+    if (!diagonal)
+        return qcnn_fail_memory(error, groups * n * sizeof *diagonal);
+    qcnn_status status = QCNN_OK;
+    for (size_t g = 0; g < groups; g++)
+        for (size_t i = 0; i < n; i++)
+            diagonal[g * n + i] = s->problem->gram[g][i * n + i];
+    for (size_t g = 0; status == QCNN_OK && g < groups; g++)
+        status = factorise(s, s->problem->gram[g], error);
+    if (status == QCNN_OK)
+        status = qcnn_fit_feedback(s, s->problem->gram, error);
+    for (size_t g = 0; g < groups; g++) {
+        for (size_t i = 0; i < n; i++)
+            s->problem->gram[g][i * n + i] = diagonal[g * n + i];
+        qcnn_mirror_lower(s->n, s->problem->gram[g], n, s->options->parallel);
+    }
+    qcnn_release(diagonal);
+    return status;
+}
+
+// Passes with joint solves between them, which need G.
+static qcnn_status passes_and_solves(fit_state *s, float **factor, qcnn_error *error)
+{
+    const size_t n_bytes = (size_t)s->n * (size_t)s->n * sizeof(float);
+    for (int g = 0; g < s->form->groups; g++) {
+        memcpy(factor[g], s->problem->gram[g], n_bytes);
+        QCNN_TRY(factorise(s, factor[g], error));
+    }
     for (int pass = 0; pass < s->options->n_passes; pass++, s->step++) {
         QCNN_TRY(qcnn_fit_feedback(s, factor, error));
         qcnn_fit_watch(s, "feedback");
         qcnn_fit_steer(s);
-        if (s->trained)
-            continue;
         qcnn_fit_find_residual(s);
         QCNN_TRY(qcnn_fit_solve(s, error));
         qcnn_fit_watch(s, "solve");
     }
     return QCNN_OK;
+}
+
+static qcnn_status feedback_passes(fit_state *s, qcnn_error *error)
+{
+    for (int pass = 0; s->trained && pass < s->options->n_passes; pass++, s->step++) {
+        QCNN_TRY(feedback_in_place(s, error));
+        qcnn_fit_watch(s, "feedback");
+        qcnn_fit_steer(s);
+    }
+    if (s->trained || s->options->n_passes == 0)
+        return QCNN_OK;
+    float **factor;
+    const size_t n_bytes = (size_t)s->n * (size_t)s->n * sizeof(float);
+    qcnn_status status = new_matrices(s->form->groups, n_bytes, &factor) ? QCNN_OK : qcnn_fail_memory(error, n_bytes);
+    if (status == QCNN_OK)
+        status = passes_and_solves(s, factor, error);
+    free_matrices(&factor, s->form->groups);
+    return status;
 }
 
 static qcnn_status descent_sweeps(fit_state *s, qcnn_error *error)
@@ -375,15 +416,7 @@ static qcnn_status run(fit_state *s, qcnn_error *error)
     qcnn_fit_decode(s);
     qcnn_fit_watch(s, "start");
     s->step = 1;
-    const size_t n_bytes = (size_t)s->n * (size_t)s->n * sizeof(float);
-    float **factor = NULL;
-    if (s->options->n_passes > 0) {
-        qcnn_status status = new_matrices(s->form->groups, n_bytes, &factor) ? QCNN_OK : qcnn_fail_memory(error, n_bytes);
-        if (status == QCNN_OK)
-            status = feedback_passes(s, factor, error);
-        free_matrices(&factor, s->form->groups);
-        QCNN_TRY(status);
-    }
+    QCNN_TRY(feedback_passes(s, error));
     QCNN_TRY(descent_sweeps(s, error));
     return round_codewords(s, error);
 }

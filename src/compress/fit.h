@@ -34,7 +34,7 @@ typedef struct qcnn_fit_options {
 // The layer: matrices of each group, n = taps * channels rows, tap-major, as in statistics.h.
 typedef struct qcnn_fit_problem {
     int n;
-    float **gram;   // n x n, positive definite
+    float **gram;   // n x n, symmetric and positive definite; used as scratch and restored
     float **target; // n x n_outputs
 } qcnn_fit_problem;
 

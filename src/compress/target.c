@@ -102,29 +102,35 @@ qcnn_status qcnn_response_error(const qcnn_statistics *s, float *const *w, const
 
 // ---- target ---------------------------------------------------------------------------------------------------------
 
-// d = (G + ridge)^-1 cross of group g, into d; factor is n x n scratch. d may be cross.
-static bool solve_shift(const qcnn_statistics *s, int g, double ridge, float *factor, float *d, const qcnn_parallel *parallel)
+// d = (G + ridge)^-1 cross of group g, into d, which may be cross. The factor is made over the upper triangle of G, which is restored:
+// two such matrices would be too many for the largest layers. `diagonal`: scratch of n floats.
+static bool solve_shift(const qcnn_statistics *s, int g, double ridge, float *diagonal, float *d, const qcnn_parallel *parallel)
 {
     const size_t n = (size_t)s->n, n_outputs = (size_t)s->n_outputs;
     const double mean = mean_diagonal(s, g);
-    memcpy(factor, s->gram[g], n * n * sizeof *factor);
-    for (size_t i = 0; i < n; i++)
-        factor[i * n + i] += (float)(ridge * ((double)factor[i * n + i] + 0.1 * mean) + 1e-6 * mean + 1e-30);
-    if (!qcnn_cholesky(s->n, factor, n, parallel))
-        return false;
-    if (d != s->cross[g])
+    float *gram = s->gram[g];
+    for (size_t i = 0; i < n; i++) {
+        diagonal[i] = gram[i * n + i];
+        gram[i * n + i] += (float)(ridge * ((double)gram[i * n + i] + 0.1 * mean) + 1e-6 * mean + 1e-30);
+    }
+    const bool definite = qcnn_cholesky(s->n, gram, n, parallel);
+    if (definite && d != s->cross[g])
         memcpy(d, s->cross[g], n * n_outputs * sizeof *d);
-    qcnn_cholesky_solve(s->n, factor, n, s->n_outputs, d, n_outputs, parallel);
-    return true;
+    if (definite)
+        qcnn_cholesky_solve(s->n, gram, n, s->n_outputs, d, n_outputs, parallel);
+    for (size_t i = 0; i < n; i++)
+        gram[i * n + i] = diagonal[i];
+    qcnn_mirror_lower(s->n, gram, n, parallel);
+    return definite;
 }
 
 // Held-out error of all groups with this ridge; HUGE_VAL where the equations cannot be solved.
-static qcnn_status try_ridge(const qcnn_statistics *s, double ridge, float *factor, float *d, const qcnn_parallel *parallel, double *sum,
+static qcnn_status try_ridge(const qcnn_statistics *s, double ridge, float *diagonal, float *d, const qcnn_parallel *parallel, double *sum,
                              qcnn_error *error)
 {
     *sum = 0;
     for (int g = 0; g < s->groups; g++) {
-        if (!solve_shift(s, g, ridge, factor, d, parallel)) {
+        if (!solve_shift(s, g, ridge, diagonal, d, parallel)) {
             *sum = HUGE_VAL;
             return QCNN_OK;
         }
@@ -136,15 +142,15 @@ static qcnn_status try_ridge(const qcnn_statistics *s, double ridge, float *fact
 }
 
 // Threefold steps from a first guess, in the direction that helps, until it does no more.
-static qcnn_status choose_ridge(const qcnn_statistics *s, float *factor, float *d, const qcnn_parallel *parallel, double *ridge,
+static qcnn_status choose_ridge(const qcnn_statistics *s, float *diagonal, float *d, const qcnn_parallel *parallel, double *ridge,
                                 qcnn_error *error)
 {
     double best, sum;
-    QCNN_TRY(try_ridge(s, *ridge, factor, d, parallel, &best, error));
+    QCNN_TRY(try_ridge(s, *ridge, diagonal, d, parallel, &best, error));
     for (int up = 1; up >= 0; up--) {
         const double first = *ridge, factor_of_step = up ? 3 : 1.0 / 3;
         for (int step = 0; step < 4; step++) {
-            QCNN_TRY(try_ridge(s, *ridge * factor_of_step, factor, d, parallel, &sum, error));
+            QCNN_TRY(try_ridge(s, *ridge * factor_of_step, diagonal, d, parallel, &sum, error));
             if (!(sum < best))
                 break;
             best = sum;
@@ -164,14 +170,15 @@ static bool all_zero(const float *x, size_t n)
     return i == n;
 }
 
-static qcnn_status find_target(qcnn_statistics *s, float *factor, float *d, const qcnn_parallel *parallel, double *ridge, qcnn_error *error)
+static qcnn_status find_target(qcnn_statistics *s, float *diagonal, float *d, const qcnn_parallel *parallel, double *ridge,
+                               qcnn_error *error)
 {
     const size_t n = (size_t)s->n * (size_t)s->n_outputs;
     *ridge = (double)s->n / (double)s->n_rows;
     if (s->n_held > 0 && s->n < CHOOSE_BELOW)
-        QCNN_TRY(choose_ridge(s, factor, d, parallel, ridge, error));
+        QCNN_TRY(choose_ridge(s, diagonal, d, parallel, ridge, error));
     for (int g = 0; g < s->groups; g++) {
-        if (!solve_shift(s, g, *ridge, factor, s->cross[g], parallel))
+        if (!solve_shift(s, g, *ridge, diagonal, s->cross[g], parallel))
             memset(s->cross[g], 0, n * sizeof(float)); // the weights as they were are a target too
         for (size_t i = 0; i < n; i++)
             s->cross[g][i] += s->weights[g][i];
@@ -191,11 +198,11 @@ qcnn_status qcnn_target_find(qcnn_statistics *s, const qcnn_parallel *parallel, 
             memcpy(s->cross[g], s->weights[g], n_weights * sizeof(float));
         return QCNN_OK;
     }
-    float *factor = qcnn_allocate(n * n, sizeof *factor), *d = s->n < CHOOSE_BELOW ? qcnn_allocate(n_weights, sizeof *d) : NULL;
-    qcnn_status status = factor && (d || s->n >= CHOOSE_BELOW) ? QCNN_OK : qcnn_fail_memory(error, (n * n + n_weights) * sizeof *factor);
+    float *diagonal = qcnn_allocate(n, sizeof *diagonal), *d = s->n < CHOOSE_BELOW ? qcnn_allocate(n_weights, sizeof *d) : NULL;
+    qcnn_status status = diagonal && (d || s->n >= CHOOSE_BELOW) ? QCNN_OK : qcnn_fail_memory(error, (n + n_weights) * sizeof *d);
     if (status == QCNN_OK)
-        status = find_target(s, factor, d, parallel, ridge, error);
-    qcnn_release(factor);
+        status = find_target(s, diagonal, d, parallel, ridge, error);
+    qcnn_release(diagonal);
     qcnn_release(d);
     return status;
 }
