@@ -92,6 +92,11 @@ static void max_row(const pool_job *job, const float *plane, int64_t out_y, floa
     const qcnn_window *w = &job->window;
     const int64_t top = out_y * w->stride[1] - w->begin[1], first = top > 0 ? top : 0; // input rows first..last-1
     const int64_t last = top + w->kernel[1] < w->in[1] ? top + w->kernel[1] : w->in[1];
+    if (first < last && w->begin[2] == 0 && columns_reached(w) <= w->in[2]) { // no padding beside: straight from the input
+        job->step->kernels->max_windows(y, plane + first * w->in[2], (size_t)w->in[2], (size_t)(last - first), (size_t)w->out[2],
+                                        (size_t)w->kernel[2], (size_t)w->stride[2]);
+        return;
+    }
     if (first < last)
         job->step->kernels->max_rows(row + w->begin[2], plane + first * w->in[2], (size_t)w->in[2], (size_t)(last - first),
                                      (size_t)w->in[2]);

@@ -47,6 +47,9 @@ typedef struct qcnn_kernels {
     // y[j] = max over t < n_taps of x[j * stride + t]. NaN is passed over; -INFINITY where nothing else is.
     void (*max_rows)(float *y, const float *x, size_t row_stride, size_t n_rows, size_t n);
     void (*max_columns)(float *y, const float *x, size_t n, size_t n_taps, size_t stride);
+    // Both in one (which zero where 0 and -0 are largest is open): y[j] = max over r < n_rows and t < n_taps of x[r * row_stride + j *
+    // stride + t], j < n.
+    void (*max_windows)(float *y, const float *x, size_t row_stride, size_t n_rows, size_t n, size_t n_taps, size_t stride);
 
     // y[j] = x[j] / (bias + scale * sum over i < n_rows of rows[i][j]^2)^beta, j < n; rows: [n_rows][row_stride]. y is apart from both.
     void (*lrn)(float *y, const float *x, const float *rows, size_t row_stride, size_t n_rows, size_t n, float scale, float beta,
@@ -213,6 +216,7 @@ QCNN_KERNEL(dense_bytes) qcnn_dense_bytes_4x16_c, qcnn_dense_bytes_8x48_avx512vn
 
 QCNN_KERNEL(max_rows) qcnn_max_rows_c, qcnn_max_rows_avx2, qcnn_max_rows_avx512;
 QCNN_KERNEL(max_columns) qcnn_max_columns_c, qcnn_max_columns_avx2, qcnn_max_columns_avx512;
+QCNN_KERNEL(max_windows) qcnn_max_windows_c, qcnn_max_windows_avx2, qcnn_max_windows_avx512;
 QCNN_KERNEL(lrn) qcnn_lrn_avx512;
 QCNN_KERNEL(range) qcnn_range_avx2;
 QCNN_KERNEL(quantize_quads) qcnn_quantize_quads_avx2;

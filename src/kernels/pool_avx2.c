@@ -39,3 +39,18 @@ void qcnn_max_columns_avx2(float *y, const float *x, size_t n, size_t n_taps, si
     }
     qcnn_max_columns_c(y + j, x + j * stride, n - j, n_taps, stride);
 }
+
+void qcnn_max_windows_avx2(float *y, const float *x, size_t row_stride, size_t n_rows, size_t n, size_t n_taps, size_t stride)
+{
+    size_t j = 0;
+    for (; stride <= 2 && j + 8 <= n; j += 8) {
+        __m256 most = _mm256_set1_ps(-INFINITY);
+        for (size_t r = 0; r < n_rows; r++)
+            for (size_t t = 0; t < n_taps; t++) {
+                const float *taps = x + r * row_stride + stride * j + t;
+                most = _mm256_max_ps(stride == 1 ? _mm256_loadu_ps(taps) : even_columns(taps), most);
+            }
+        _mm256_storeu_ps(y + j, most);
+    }
+    qcnn_max_windows_c(y + j, x + j * stride, row_stride, n_rows, n - j, n_taps, stride);
+}

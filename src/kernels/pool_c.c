@@ -24,3 +24,14 @@ void qcnn_max_columns_c(float *y, const float *x, size_t n, size_t n_taps, size_
         y[j] = most;
     }
 }
+
+void qcnn_max_windows_c(float *y, const float *x, size_t row_stride, size_t n_rows, size_t n, size_t n_taps, size_t stride)
+{
+    for (size_t j = 0; j < n; j++, x += stride) {
+        float most = -INFINITY;
+        for (size_t r = 0; r < n_rows; r++)
+            for (size_t t = 0; t < n_taps; t++)
+                most = x[r * row_stride + t] > most ? x[r * row_stride + t] : most;
+        y[j] = most;
+    }
+}

@@ -42,6 +42,24 @@ void check_max_columns(checker *check)
     }
 }
 
+void check_max_windows(checker *check)
+{
+    for (int i = 0; i < 600; i++) {
+        const size_t n = (size_t)check_near(check, i % 2 ? 16 : 64), n_taps = 1 + (size_t)check_below(check, 5);
+        const size_t stride = 1 + (size_t)check_below(check, 3), n_rows = 1 + (size_t)check_below(check, 4);
+        const size_t width = (n - 1) * stride + n_taps, row_stride = width + (size_t)check_below(check, 5);
+        check_shape(check, "%zu outputs, %zu rows, %zu taps, stride %zu", n, n_rows, n_taps, stride);
+        const float *x = numbers_with_specials(check, (n_rows - 1) * row_stride + width, i % 3 == 0);
+        float *y = check_floats(check, 1, n), *other = check_floats(check, 2, n);
+        check->c->max_windows(y, x, row_stride, n_rows, n, n_taps, stride);
+        check->tier->max_windows(other, x, row_stride, n_rows, n, n_taps, stride);
+        for (size_t j = 0; j < n; j++) // which zero does not matter
+            if (y[j] == 0 && other[j] == 0)
+                y[j] = other[j] = 0;
+        check_same(check, y, other, n * sizeof *y);
+    }
+}
+
 enum { ROW = 111 };
 
 typedef struct pool_bench {
@@ -59,6 +77,18 @@ static void run_max_columns(void *argument)
 {
     const pool_bench *job = argument;
     job->tier->max_columns(job->y, job->x, ROW / 2, 3, 2);
+}
+
+static void run_max_windows(void *argument)
+{
+    const pool_bench *job = argument;
+    job->tier->max_windows(job->y, job->x, ROW, 3, ROW / 2, 3, 2);
+}
+
+void bench_max_windows(checker *check)
+{
+    pool_bench job = { check->tier, check_floats(check, 0, 3 * ROW), check_floats(check, 1, ROW) };
+    check_time(check, "55 outputs, 3 x 3 taps, stride 2", 9.0 * (ROW / 2), "el", run_max_windows, &job);
 }
 
 void bench_max_rows(checker *check)

@@ -21,6 +21,7 @@ const kernel_entry kernel_list[] = {
     KERNEL(maximum),
     KERNEL(max_rows),
     KERNEL(max_columns),
+    KERNEL(max_windows),
     KERNEL(accumulate),
     KERNEL(lrn),
     KERNEL(activate),
