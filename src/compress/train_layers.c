@@ -100,7 +100,7 @@ static void pool_slice(const layer_job *job, int slice)
     const int64_t n_planes = job->x->channels * job->trainer->slice;
     float *x = (job->back ? job->x->gradient : job->x->data) + (int64_t)slice * n_planes * w->in_elements;
     float *y = (job->back ? job->y->gradient : job->y->data) + (int64_t)slice * n_planes * w->out_elements;
-    int32_t *chosen = job->layer->chosen + (job->layer->chosen ? (int64_t)slice * n_planes * w->out_elements : 0);
+    int32_t *chosen = job->layer->chosen ? job->layer->chosen + (int64_t)slice * n_planes * w->out_elements : NULL;
     for (int64_t p = 0; p < n_planes; p++, x += w->in_elements, y += w->out_elements) {
         if (job->layer->node->op == QCNN_OP_AVERAGE_POOL) {
             average_plane(w, include, x, y, job->back);
