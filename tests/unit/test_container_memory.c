@@ -227,12 +227,31 @@ static void test_large_when_decoded(void **state)
     }
 }
 
+// Assignments that take no bits at all once coded: a few hundred bytes unfold to as much as a file may, and no further.
+static void test_coded_to_nothing(void **state)
+{
+    (void)state;
+    static const int sizes[] = { 4 << 20, 8 << 20, 10 << 20 };
+    for (int i = 0; i < 3; i++) {
+        const int n_outputs = sizes[i];
+        network net = new_network();
+        const int x = add_input(&net, "x", SHAPE(1, 1)), w = add_codebook(&net, "w", SHAPE(n_outputs, 1), 1, 1, 1, 2);
+        memset(net.model->tensors[0].owned_assignments, 0, (size_t)n_outputs);
+        assert_int_equal(qcnn_model_add_output(net.model, add_node(&net, QCNN_OP_FC, "y", x, w, -1, no_attributes()), NULL), QCNN_OK);
+        const bytes file = save_and_free(net.model); // plain where the coded form would unfold too far
+        assert_true((file.n < 1000) == (n_outputs <= 8 << 20));
+        assert_modest(file);
+        qcnn_bytes_free(file.data);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_failing_allocations),
         cmocka_unit_test(test_as_many_as_allowed),
         cmocka_unit_test(test_large_when_decoded),
+        cmocka_unit_test(test_coded_to_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
