@@ -3,6 +3,7 @@
 # Builds libqcnn_java.so for Android's three ABIs into build/android/native/ABI, with Debian's clang and lld.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+mkdir -p build/android/native
 for abi in arm64-v8a armeabi-v7a x86_64; do
     folder=build/android/native/$abi
     cmake -S bindings/java -B "$folder" -G Ninja -DCMAKE_TOOLCHAIN_FILE="$PWD/apps/android/bionic/toolchain.cmake" -DANDROID_ABI=$abi \

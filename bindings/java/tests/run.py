@@ -88,7 +88,7 @@ def main():
         return 77
     os.makedirs(WORK, exist_ok=True)
     classes = compile_java()
-    java(classes, "NetworkTest", compress_small())
+    java(classes, "NetworkTest", compress_small(), os.path.join(ROOT, "tests/golden/every_op.qcnn"))
     if os.path.isdir(os.path.join(DATA, "val")):
         compare_photos(classes)
     else:

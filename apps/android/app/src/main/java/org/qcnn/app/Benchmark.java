@@ -100,8 +100,8 @@ final class Benchmark {
             app.main.post(() -> {
                 running = false;
                 report = finished;
-                message = failed != null ? failed.message(app)
-                          : finished != null && finished.runs < runs ? app.getString(R.string.stopped, finished.runs) : null;
+                int measured = finished == null ? 0 : finished.runs;
+                message = failed != null ? failed.message(app) : measured < runs ? app.getString(R.string.stopped, measured) : null;
                 changed();
             });
         });
