@@ -5,7 +5,7 @@
 Every peer lives in a process of its own that is stopped (SIGSTOP) while another has its turn, so that nobody's spinning
 threads disturb the rest. A change of the machine's speed within a run meets all alike: read the ratios.
 
-    bench/compare.py [--quick] [--networks alexnet,vgg16,...] [--no-accuracy]
+    bench/compare.py [--quick] [--networks alexnet,vgg16,...] [--tables 1x1,2x1,1x16,2x16] [--keep] ...
 """
 import argparse
 import datetime
@@ -95,11 +95,8 @@ def compressed(network, key, options):
     if not os.path.exists(path) or not os.path.exists(memory) or open(memory).read() != " ".join(options):
         print(f"compressing {network.key} {' '.join(options)}", file=sys.stderr, flush=True)
         source = os.path.join(networks.SHARED, network.data, network.original) if network.is_real else network.path("float.onnx")
-        how = network.path("preprocess.json")
-        with open(how, "w") as file:
-            json.dump(networks.preprocessing(network), file)
         places = {"CALIB": os.path.join(networks.SHARED, network.data, "calib")}
-        qcnn("compress", source, "-o", path, "--preprocess", how, *(places.get(option, option) for option in options))
+        qcnn("compress", source, "-o", path, "--preprocess", network.path("preprocess.json"), *(places.get(option, option) for option in options))
         with open(memory, "w") as file:
             file.write(" ".join(options))
     return path
@@ -170,7 +167,7 @@ def run_network(network, arguments):
     files = [(key, title, compressed(network, key, options)) for key, title, options in network.files]
     for form in ("ncnn-float", "ncnn-int8"):
         ncnn_writer.write(network, form)
-    rounds, seconds = (5, 0.25) if quick else (9, 0.8)
+    rounds, seconds = arguments.rounds or (5 if quick else 9), arguments.seconds or (0.25 if quick else 0.8)
     result = {"title": network.title, "real": network.is_real, "tables": [], "files": []}
     for (key, title, path), (_, _, options) in zip(files, network.files):
         facts = qcnn("inspect", path)
@@ -178,16 +175,16 @@ def run_network(network, arguments):
         result["files"].append({"key": "qcnn-" + key, "title": title, "options": " ".join(options), "file_bytes": facts["file_bytes"],
                                 "ratio": facts["ratio"], "peak_bytes": memory_of_ours(network, path, photo),
                                 "methods": {layer["name"]: layer["method"] for layer in facts["layers"]}})
-    plans = [(1, 1)] if quick and network.key != "alexnet" else [(1, 1), (2, 1)] if quick else [(1, 1), (2, 1), (1, 16), (2, 16)]
-    for threads, batch in plans:
+    for table in (arguments.tables or ("1x1,2x1" if quick else "1x1,2x1,1x16,2x16")).split(","):
+        threads, batch = map(int, table.split("x"))
         print(f"{network.title}: {threads} thread(s), batch {batch}", file=sys.stderr, flush=True)
         result["tables"].append(measure(network, files, threads, batch, rounds if batch == 1 else max(3, rounds // 2),
-                                        seconds, all_of_ours=not quick or threads == 1))
+                                        seconds, all_of_ours=threads == 1))
     if network.key == "alexnet":
         print(f"{network.title}: {COLD_MB} MB touched before each run", file=sys.stderr, flush=True)
         result["tables"].append(measure(network, files, 1, 1, 3, seconds, COLD_MB, peers=PEERS[:4:3], all_of_ours=False))
     if network.is_real and not arguments.no_accuracy:
-        result["accuracy"] = accuracy.judge(network, files, 300 if quick else None)
+        result["accuracy"] = accuracy.judge(network, files, arguments.images or (300 if quick else None))
     return result
 
 
@@ -195,7 +192,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="under five minutes once the files are made: fewer rounds and tables")
     parser.add_argument("--networks", default=",".join(network.key for network in networks.NETWORKS))
+    parser.add_argument("--images", type=int, help="photographs that accuracy is judged on")
     parser.add_argument("--no-accuracy", action="store_true")
+    parser.add_argument("--tables", help="THREADSxBATCH,... instead of the mode's own")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=float, help="of a contestant's turn, about")
     parser.add_argument("--keep", action="store_true", help="keep what an earlier run found for networks that this one leaves out")
     parser.add_argument("-o", "--output", default=os.path.join(networks.WORK, "results.json"))
     arguments = parser.parse_args()
