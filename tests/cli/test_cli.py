@@ -194,6 +194,24 @@ class Compress(CommandTest):
         self.assertEqual(self.refused("compress", "small.onnx", "-o", "no/such/net.qcnn"),
                          "qcnn: no/such/net.qcnn: nothing can be written to its folder: No such file or directory")
 
+    def test_a_killed_correction_goes_on(self):
+        """Killed at ever later instants, the last run left alone: the bytes of a run that was never stopped, no checkpoint left."""
+        self.dataset()
+        command = [QCNN, "compress", "small.onnx", "--preprocess", "preprocess.json", "--calib", "set", "--json", "--set",
+                   "conv1=3/16,conv2=4/32,fc1=4/16,fc2=4/8", "-o"]
+        whole = subprocess.run(command + ["whole.qcnn"], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertEqual(whole.returncode, 0, whole.stderr)
+        self.assertTrue(any(layer.get("error") is not None for layer in json.loads(whole.stdout)["layers"]))
+        for n in range(8):
+            work = subprocess.Popen(command + ["killed.qcnn"], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            time.sleep(0.1 * n)
+            work.kill()
+            work.communicate()
+        done = subprocess.run(command + ["killed.qcnn"], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.read("killed.qcnn"), self.read("whole.qcnn"))
+        self.assertEqual([name for name in os.listdir(self.folder) if "checkpoint" in name and not name.endswith(".tmp")], [])
+
     def test_signals_leave_nothing(self):
         self.write("slow.onnx", make.slow_net())
         before = sorted(os.listdir(self.folder))
@@ -326,6 +344,17 @@ class Eval(CommandTest):
                          "qcnn: set: none of its images has a label; add labels.tsv, or compare with --against ORIGINAL")
         result = self.json_of("eval", "net.qcnn", "set", "--against", "colours.onnx")
         self.assertEqual((result["top1"], result["agreement"]), (None, 100))
+
+    def test_scores_of_the_original_in_a_file(self):
+        self.dataset()
+        self.compress()
+        self.json_of("eval", "colours.onnx", "set", "--preprocess", "preprocess.json", "--scores", "original.npy")
+        live = self.json_of("eval", "net.qcnn", "set", "--against", "colours.onnx")
+        stored = self.json_of("eval", "net.qcnn", "set", "--against", "original.npy")
+        for key in ("agreement", "divergence", "lost_top1", "lost_top5", "original_top1"):
+            self.assertEqual(stored[key], live[key], key)
+        self.assertEqual(self.refused("eval", "net.qcnn", "set", "--against", "original.npy", "--limit", "2"),
+                         "qcnn: original.npy: it does not hold scores of 2 images and 3 classes")
 
     def test_another_network_is_no_original(self):
         self.dataset()
