@@ -121,8 +121,8 @@ def setting(name, options, bundled=""):
 
 
 # SqueezeNet's 1x1 layers gain nothing from codebooks that are as large as the weights: they run dense in bytes in any case.
-SQUEEZENET = "--set conv1=dense," + ",".join(f"fire{i}/conv1x1_1=dense,fire{i}/conv1x1_2=dense,fire{i}/conv3x3_2=4/256" for i in range(2, 10)) + \
-    ",conv_final=4/256 --calib CALIB"
+SQUEEZENET = "--set conv1=dense," + ",".join(f"fire{i}/conv1x1_1=dense,fire{i}/conv1x1_2=dense,fire{i}/conv3x3_2=2/256" for i in range(2, 10)) + \
+    ",conv_final=2/256"
 
 
 NETWORKS = (

@@ -66,18 +66,20 @@ void qcnn_max_columns_avx512(float *y, const float *x, size_t n, size_t n_taps, 
     }
 }
 
-// 16 outputs at stride 2: the rows are combined first, 32 columns for two taps at a time. `low` and `high`: the columns there are.
-static inline __m512 max_of_windows(const float *x, size_t row_stride, size_t n_rows, size_t n_taps, __mmask16 low, __mmask16 high)
+// Up to 16 outputs at stride 2: the rows are combined first, 2 n_outputs columns for two taps at a time.
+static inline __attribute__((always_inline)) __m512 max_of_windows(const float *x, size_t row_stride, size_t n_rows, size_t n_taps,
+                                                                   size_t n_outputs)
 {
     const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
     __m512 most = _mm512_set1_ps(-INFINITY);
     for (size_t t = 0; t < n_taps; t += 2, x += 2) {
-        const __mmask16 last = t + 1 < n_taps ? high : high >> 1; // a last tap without a partner reaches one column less
+        const size_t n = t + 1 < n_taps ? 2 * n_outputs : 2 * n_outputs - 1; // a last tap without a partner reaches one column less
+        const __mmask16 low = first_lanes_512(n), high = first_lanes_512(n > 16 ? n - 16 : 0);
         __m512 left = _mm512_set1_ps(-INFINITY), right = left;
         for (size_t r = 0; r < n_rows; r++) {
             left = _mm512_max_ps(_mm512_maskz_loadu_ps(low, x + r * row_stride), left);
-            right = _mm512_max_ps(_mm512_maskz_loadu_ps(last, x + r * row_stride + 16), right);
+            right = _mm512_max_ps(_mm512_maskz_loadu_ps(high, x + r * row_stride + 16), right);
         }
         most = _mm512_max_ps(_mm512_permutex2var_ps(left, even, right), most);
         if (t + 1 < n_taps)
@@ -90,13 +92,11 @@ void qcnn_max_windows_avx512(float *y, const float *x, size_t row_stride, size_t
 {
     size_t j = 0;
     for (; stride == 2 && j + 16 <= n; j += 16)
-        _mm512_storeu_ps(y + j, max_of_windows(x + 2 * j, row_stride, n_rows, n_taps, 0xFFFF, 0xFFFF));
-    if (stride == 2 && n - j > 8) { // 8 outputs and fewer read no second vector: left to narrower code
-        _mm512_mask_storeu_ps(y + j, first_lanes_512(n - j),
-                              max_of_windows(x + 2 * j, row_stride, n_rows, n_taps, 0xFFFF, first_lanes_512(2 * (n - j) - 16)));
-        return;
-    }
-    qcnn_max_windows_avx2(y + j, x + j * stride, row_stride, n_rows, n - j, n_taps, stride);
+        _mm512_storeu_ps(y + j, max_of_windows(x + 2 * j, row_stride, n_rows, n_taps, 16));
+    if (stride != 2)
+        qcnn_max_windows_avx2(y, x, row_stride, n_rows, n, n_taps, stride);
+    else if (j < n)
+        _mm512_mask_storeu_ps(y + j, first_lanes_512(n - j), max_of_windows(x + 2 * j, row_stride, n_rows, n_taps, n - j));
 }
 
 // ---- local response normalization -----------------------------------------------------------------------------------
