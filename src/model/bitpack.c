@@ -11,16 +11,28 @@ static uint64_t low_bits(int n)
     return n < 64 ? ((uint64_t)1 << n) - 1 : UINT64_MAX;
 }
 
-static uint64_t load_little(const unsigned char *bytes, size_t n)
+static inline uint64_t load_little(const unsigned char *bytes, size_t n)
 {
     uint64_t word = 0;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    if (n == sizeof word) { // one load
+        memcpy(&word, bytes, sizeof word);
+        return word;
+    }
+#endif
     for (size_t i = 0; i < n; i++)
         word |= (uint64_t)bytes[i] << 8 * i;
     return word;
 }
 
-static void store_little(uint64_t word, unsigned char *bytes, size_t n)
+static inline void store_little(uint64_t word, unsigned char *bytes, size_t n)
 {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    if (n == sizeof word) {
+        memcpy(bytes, &word, sizeof word);
+        return;
+    }
+#endif
     for (size_t i = 0; i < n; i++)
         bytes[i] = (unsigned char)(word >> 8 * i);
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Codewords as signed bytes in quads of four inputs, made once at load for layers that run from byte tables (model.h).
 
+#include <string.h>
+
 #include "model/model.h"
 
 static float largest_size(const float *x, size_t n)
@@ -13,11 +15,17 @@ static float largest_size(const float *x, size_t n)
     return largest;
 }
 
-// x * inverse, which lies in -127.5..127.5, to the nearest whole number; 0 where it is not a number.
-static int8_t nearest_byte(float x, float inverse)
+// x * inverse, held to -127..127, to the nearest whole number, even in the middle; -127 where it is not a number. Without a
+// branch: close to 3 * 2^22 a float's last bit is worth 1.
+static inline int8_t nearest_byte(float x, float inverse)
 {
-    const float v = x * inverse;
-    return (int8_t)(v > 0 ? (v < 127 ? v + 0.5F : 127) : v < 0 ? (v > -127 ? v - 0.5F : -127) : 0);
+    float v = x * inverse;
+    v = v > -127 ? v : -127;
+    v = v < 127 ? v : 127;
+    v += 0x1.8p23F;
+    int32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return (int8_t)(bits - 0x4B400000);
 }
 
 static float scale_of(float largest)
@@ -50,15 +58,18 @@ qcnn_status qcnn_byte_codebook_make(const qcnn_codebook *book, size_t width, qcn
         // Codewords stored as int8 come back as the integers they were.
         const bool stored = book->codeword_type == QCNN_INT8 && book->scales && book->scales[b] > 0;
         form->scales[b] = stored ? book->scales[b] : scale_of(largest_size(codewords, n_codewords * subspace));
+        int8_t *bytes = form->codewords + b * n_quads * width * 4;
+        const float inverse = 1 / form->scales[b];
         for (size_t k = 0; k < n_codewords; k++) {
-            float norm = 0;
+            int32_t sum = 0, norm = 0;
             for (size_t i = 0; i < subspace; i++) {
-                const int8_t byte = nearest_byte(codewords[k * subspace + i], 1 / form->scales[b]);
-                form->codewords[((b * n_quads + i / 4) * width + k) * 4 + i % 4] = byte;
-                form->sums[b * width + k] += byte;
-                norm += (float)byte * (float)byte;
+                const int8_t byte = nearest_byte(codewords[k * subspace + i], inverse);
+                bytes[(i / 4 * width + k) * 4 + i % 4] = byte;
+                sum += byte;
+                norm += byte * byte;
             }
-            form->norms[b] = norm > form->norms[b] ? norm : form->norms[b];
+            form->sums[b * width + k] = sum;
+            form->norms[b] = (float)norm > form->norms[b] ? (float)norm : form->norms[b];
         }
     }
     return QCNN_OK;
