@@ -24,12 +24,14 @@ uint32_t qcnn_crc32(const qcnn_crc32_tables *tables, uint32_t crc, const void *b
     const unsigned char *p = bytes;
     crc = ~crc;
     for (; n >= 16; n -= 16, p += 16) {
-        uint32_t next = 0;
+        uint32_t later = 0, next = 0; // what does not wait for the last round, and what does
+#pragma GCC unroll 12
+        for (int i = 4; i < 16; i++)
+            later ^= tables->entry[15 - i][p[i]];
+#pragma GCC unroll 4
         for (int i = 0; i < 4; i++)
             next ^= tables->entry[15 - i][p[i] ^ (crc >> 8 * i & 255)];
-        for (int i = 4; i < 16; i++)
-            next ^= tables->entry[15 - i][p[i]];
-        crc = next;
+        crc = next ^ later;
     }
     for (; n > 0; n--, p++)
         crc = crc >> 8 ^ tables->entry[0][(crc ^ *p) & 255];

@@ -5,14 +5,19 @@
 
 #include "model/model.h"
 
+// The largest magnitude: of numbers without a sign the one with the largest bits. Not a number if one of them is none.
 static float largest_size(const float *x, size_t n)
 {
-    float largest = 0;
+    uint32_t largest = 0;
     for (size_t i = 0; i < n; i++) {
-        const float size = x[i] < 0 ? -x[i] : x[i];
-        largest = size > largest ? size : largest;
+        uint32_t bits;
+        memcpy(&bits, x + i, sizeof bits);
+        bits &= 0x7FFFFFFF;
+        largest = bits > largest ? bits : largest;
     }
-    return largest;
+    float size;
+    memcpy(&size, &largest, sizeof size);
+    return size;
 }
 
 // x * inverse, held to -127..127, to the nearest whole number, even in the middle; -127 where it is not a number. Without a
@@ -39,6 +44,34 @@ uint64_t qcnn_byte_codebook_size(const qcnn_codebook *book, size_t width)
     return (uint64_t)book->n_sets * (uint64_t)book->n_subspaces * (width * (quads + 1) * 4 + 8) + sizeof(qcnn_byte_codebook);
 }
 
+// Book b of a form: the codewords' numbers in pieces that stay in the first-level cache, first all to bytes, then to their places.
+static void quantize_codebook(const float *codewords, size_t n_codewords, size_t subspace, qcnn_byte_codebook *form, size_t b)
+{
+    enum { PIECE = 512 };
+    const size_t width = form->width, n_quads = (subspace + 3) / 4, n_numbers = n_codewords * subspace;
+    int8_t *bytes = form->codewords + b * n_quads * width * 4, piece[PIECE];
+    int32_t *sums = form->sums + b * width, norm = 0, largest = 0;
+    const float inverse = 1 / form->scales[b];
+    size_t k = 0, i = 0; // codeword and place in it
+    for (size_t first = 0; first < n_numbers; first += PIECE) {
+        const size_t n = n_numbers - first < PIECE ? n_numbers - first : PIECE;
+        for (size_t j = 0; j < n; j++)
+            piece[j] = nearest_byte(codewords[first + j], inverse);
+        for (size_t j = 0; j < n; j++) {
+            bytes[(i / 4 * width + k) * 4 + i % 4] = piece[j];
+            sums[k] += piece[j];
+            norm += piece[j] * piece[j];
+            if (++i < subspace)
+                continue;
+            largest = norm > largest ? norm : largest;
+            norm = 0;
+            i = 0;
+            k++;
+        }
+    }
+    form->norms[b] = (float)largest;
+}
+
 qcnn_status qcnn_byte_codebook_make(const qcnn_codebook *book, size_t width, qcnn_byte_codebook **made, qcnn_error *error)
 {
     const size_t n_books = (size_t)book->n_sets * (size_t)book->n_subspaces, subspace = (size_t)book->subspace;
@@ -58,19 +91,7 @@ qcnn_status qcnn_byte_codebook_make(const qcnn_codebook *book, size_t width, qcn
         // Codewords stored as int8 come back as the integers they were.
         const bool stored = book->codeword_type == QCNN_INT8 && book->scales && book->scales[b] > 0;
         form->scales[b] = stored ? book->scales[b] : scale_of(largest_size(codewords, n_codewords * subspace));
-        int8_t *bytes = form->codewords + b * n_quads * width * 4;
-        const float inverse = 1 / form->scales[b];
-        for (size_t k = 0; k < n_codewords; k++) {
-            int32_t sum = 0, norm = 0;
-            for (size_t i = 0; i < subspace; i++) {
-                const int8_t byte = nearest_byte(codewords[k * subspace + i], inverse);
-                bytes[(i / 4 * width + k) * 4 + i % 4] = byte;
-                sum += byte;
-                norm += byte * byte;
-            }
-            form->sums[b * width + k] = sum;
-            form->norms[b] = (float)norm > form->norms[b] ? (float)norm : form->norms[b];
-        }
+        quantize_codebook(codewords, n_codewords, subspace, form, b);
     }
     return QCNN_OK;
 }
