@@ -24,12 +24,13 @@ typedef struct byte_conv {
     const float *input;
     float *output;
     qcnn_byte_scale bytes;
-    qcnn_table_scale tables;
+    float unit;       // of the entries
     uint8_t *quads;   // [groups][M][n_quads][height][width][4]
     int32_t *peaks;   // [groups][M]
     uint32_t *order;  // [groups][M]: a group's subspaces, those whose entries count most first
     int16_t *factors; // [groups][M]
     uint8_t *weights; // [groups][M]
+    uint8_t *shifts;  // [groups][M]
 } byte_conv;
 
 // Positions of an output row for which the same columns of the kernel lie inside the input.
@@ -121,7 +122,8 @@ static size_t place_shared(byte_conv *conv, unsigned char *base)
     conv->order = (uint32_t *)(void *)(conv->peaks + n_tables);
     conv->factors = (int16_t *)(void *)(conv->order + n_tables);
     conv->weights = (uint8_t *)(void *)(conv->factors + n_tables);
-    return qcnn_whole_lines(quad_bytes) + n_tables * (sizeof *conv->peaks + sizeof *conv->order + sizeof *conv->factors + 1);
+    conv->shifts = conv->weights + n_tables;
+    return qcnn_whole_lines(quad_bytes) + n_tables * (sizeof *conv->peaks + sizeof *conv->order + sizeof *conv->factors + 2);
 }
 
 static void byte_conv_plan(qcnn_step *step)
@@ -337,7 +339,7 @@ static void build_byte_rows(const byte_conv *conv, const byte_conv_scratch *scra
         scratch->slot_rows[(size_t)row % conv->ring_rows] = row;
         const uint8_t *x = conv->quads + (((size_t)group * n_subspaces * conv->n_quads) * plane + (size_t)(row * conv->width)) * 4;
         conv->step->kernels->table_bytes((size_t)conv->width, n_subspaces, NULL, (int)conv->n_quads, x, plane * 4, codewords, sums,
-                                         conv->bytes.zero, conv->table_width, conv->tables.shift,
+                                         conv->bytes.zero, conv->table_width, conv->shifts + (size_t)group * n_subspaces,
                                          conv->factors + (size_t)group * n_subspaces,
                                          scratch->ring + ring_margin(conv) + (size_t)row % conv->ring_rows * conv->row_bytes);
     }
@@ -368,7 +370,7 @@ static void run_byte_strip(void *argument, int index, int worker)
         build_byte_rows(conv, &scratch, group, out_row);
         sum_byte_row(conv, &scratch, codes, group, out_row);
         float *row = output + out_row * conv->out_width;
-        step->kernels->dequantize_turned((size_t)conv->out_width, n_outputs, scratch.sums, n_outputs, conv->tables.unit, scratch.starts,
+        step->kernels->dequantize_turned((size_t)conv->out_width, n_outputs, scratch.sums, n_outputs, conv->unit, scratch.starts,
                                          qcnn_low_bound(activation), row, out_plane);
         if (qcnn_activation_left(activation))
             for (size_t o = 0; o < n_outputs; o++)
@@ -393,9 +395,8 @@ static void byte_conv_run(const qcnn_step *step, const qcnn_parallel *parallel)
         qcnn_for_range(parallel, n_tables * (int64_t)conv.n_quads, 1, quantize_quads_of, &conv);
         qcnn_for_range(parallel, n_tables, 1, find_peaks, &conv);
         const size_t n_scales = (size_t)book->n_sets * (size_t)book->n_subspaces;
-        conv.tables =
-            qcnn_table_scale_of(conv.peaks, (size_t)n_tables, step->node->byte_codebook->scales, n_scales, (int)conv.n_quads,
-                                conv.bytes.scale, (uint64_t)book->n_subspaces * (uint64_t)book->n_taps, conv.factors, conv.weights);
+        conv.unit = qcnn_table_unit(conv.peaks, (size_t)n_tables, step->node->byte_codebook->scales, n_scales, conv.bytes.scale,
+                                    (uint64_t)book->n_subspaces * (uint64_t)book->n_taps, conv.shifts, conv.factors, conv.weights);
         for (int group = 0; group < book->groups; group++)
             qcnn_order_by_weight(conv.weights + (size_t)group * (size_t)book->n_subspaces, (size_t)book->n_subspaces,
                                  conv.order + (size_t)group * (size_t)book->n_subspaces);

@@ -15,12 +15,12 @@ typedef struct byte_fc {
     const float *input; // of the row in work
     float *output;
     qcnn_byte_scale bytes;
-    qcnn_table_scale scale;
+    float unit;              // of the entries
     uint8_t *quads, *tables; // [M][n_quads][4], [n_rows][width]
     uint32_t *rows;          // the subspaces that are not zero
     int32_t *peaks;          // [n_rows], as the others
     int16_t *factors;
-    uint8_t *weights;
+    uint8_t *weights, *shifts;
     uint32_t *order, *sorted_rows; // by falling weight: places in `rows`, and what stands there
     float *scales;
     size_t n_rows, piece; // outputs of a task
@@ -53,7 +53,9 @@ static size_t byte_fc_place(byte_fc *fc, unsigned char *base)
     fc->factors = (int16_t *)(void *)(base + used);
     used += qcnn_whole_lines(2 * n * sizeof *fc->factors); // as they come, and sorted
     fc->weights = base + used;
-    return used + n;
+    used += n;
+    fc->shifts = base + used; // as they come, and sorted
+    return used + 2 * n;
 }
 
 static void byte_fc_plan(qcnn_step *step)
@@ -123,7 +125,7 @@ static void build_fc_bytes(void *argument, int64_t begin, int64_t end, int worke
     const byte_fc *fc = argument;
     const qcnn_byte_codebook *codebook = fc->step->node->byte_codebook;
     fc->step->kernels->table_bytes(1, (size_t)(end - begin), fc->sorted_rows + begin, (int)fc->n_quads, fc->quads, 4, codebook->codewords,
-                                   codebook->sums, fc->bytes.zero, fc->width, fc->scale.shift, fc->factors + begin,
+                                   codebook->sums, fc->bytes.zero, fc->width, fc->shifts + begin, fc->factors + begin,
                                    fc->tables + (size_t)begin * fc->width);
 }
 
@@ -151,22 +153,25 @@ static void sum_fc_bytes(void *argument, int index, int worker)
     for (size_t o = 0; o < n; o++)
         sums[o] -= zeros;
     float *y = fc->output + first;
-    step->kernels->dequantize(n, sums, fc->scale.unit, 0, -__builtin_inff(), y);
+    step->kernels->dequantize(n, sums, fc->unit, 0, -__builtin_inff(), y);
     for (size_t o = 0; bias && o < n; o++)
         y[o] += bias[first + o];
     qcnn_fused_activation(step, y, n);
 }
 
-// The rows by falling weight, with their factors.
+// The rows by falling weight, with their factors and shifts.
 static void sort_rows(byte_fc *fc)
 {
     int16_t *sorted = fc->factors + fc->book->n_subspaces;
+    uint8_t *sorted_shifts = fc->shifts + fc->book->n_subspaces;
     qcnn_order_by_weight(fc->weights, fc->n_rows, fc->order);
     for (size_t r = 0; r < fc->n_rows; r++) {
         fc->sorted_rows[r] = fc->rows[fc->order[r]];
         sorted[r] = fc->factors[fc->order[r]];
+        sorted_shifts[r] = fc->shifts[fc->order[r]];
     }
     fc->factors = sorted;
+    fc->shifts = sorted_shifts;
 }
 
 static void byte_fc_run(const qcnn_step *step, const qcnn_parallel *parallel)
@@ -185,12 +190,13 @@ static void byte_fc_run(const qcnn_step *step, const qcnn_parallel *parallel)
         quantize_row(&fc);
         qcnn_for_range(parallel, (int64_t)fc.n_rows, SUBSPACES_PER_TASK, find_fc_peaks, &fc);
         int16_t *factors = fc.factors;
-        fc.scale =
-            qcnn_table_scale_of(fc.peaks, fc.n_rows, fc.scales, fc.n_rows, (int)fc.n_quads, fc.bytes.scale, fc.n_rows, factors, fc.weights);
+        uint8_t *shifts = fc.shifts;
+        fc.unit = qcnn_table_unit(fc.peaks, fc.n_rows, fc.scales, fc.n_rows, fc.bytes.scale, fc.n_rows, shifts, factors, fc.weights);
         sort_rows(&fc);
         qcnn_for_range(parallel, (int64_t)fc.n_rows, SUBSPACES_PER_TASK, build_fc_bytes, &fc);
         qcnn_for(parallel, (int)((n_outputs + fc.piece - 1) / fc.piece), sum_fc_bytes, &fc);
         fc.factors = factors;
+        fc.shifts = shifts;
     }
 }
 

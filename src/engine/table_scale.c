@@ -30,32 +30,34 @@ bool qcnn_activation_left(const qcnn_activation *activation)
     return activation->function != QCNN_RELU && activation->function != QCNN_IDENTITY;
 }
 
-qcnn_table_scale qcnn_table_scale_of(const int32_t *peaks, size_t n, const float *scales, size_t n_scales, int n_quads, float input_scale,
-                                     uint64_t n_terms, int16_t *factors, uint8_t *weights)
+// Bits that an accumulator loses so that the largest keeps 14: that many, because factors then have eight or nine.
+static int shift_of(int32_t peak)
 {
-    // The largest accumulator, 4 quads of products of 255 and 127, shifted into 16 bits; twice that around a zero point.
     int shift = 0;
-    while (((int64_t)n_quads * 4 * 255 * 127 * 2) >> shift > INT16_MAX)
+    while (peak >> shift >= 1 << 14)
         shift++;
-    const float one = 32768.0F * (float)(1 << shift); // a factor of `one` keeps an accumulator as it is
-    float largest = 0, largest_scale = 0;
+    return shift;
+}
+
+float qcnn_table_unit(const int32_t *peaks, size_t n, const float *scales, size_t n_scales, float input_scale, uint64_t n_terms,
+                      uint8_t *shifts, int16_t *factors, uint8_t *weights)
+{
+    float largest = 0, coarsest = 0; // of the table with the largest peak: its size and its unit, in accumulators of scale 1
     for (size_t i = 0, k = 0; i < n; i++, k = k + 1 < n_scales ? k + 1 : 0) {
-        const float scale = scales[k], size = scale * (float)peaks[i];
+        shifts[i] = (uint8_t)shift_of(peaks[i]);
+        const float scale = scales[k], size = scale * (float)peaks[i], least = scale * (float)(1 << shifts[i]) * (32768.0F / 32767);
         largest = size > largest ? size : largest;
-        largest_scale = scale > largest_scale ? scale : largest_scale;
+        coarsest = least > coarsest ? least : coarsest; // a factor stays below 2^15
     }
-    float coarsest = largest / 127; // unit of the table with the largest peak, in accumulators of scale 1; factors stay below 2^15
-    if (coarsest < largest_scale * one / 32767)
-        coarsest = largest_scale * one / 32767;
+    coarsest = largest / 127 > coarsest ? largest / 127 : coarsest;
     int most = 0, finest = 0; // halvings of it
     while (most < QCNN_MAX_WEIGHT && n_terms << (most + 1) <= INT32_MAX / 255)
         most++;
-    const float plain = one / coarsest;
     for (size_t i = 0, k = 0; i < n; i++, k = k + 1 < n_scales ? k + 1 : 0) {
-        const float scale = scales[k];
-        float size = 127 * coarsest, factor = scale * plain; // after so many halvings the peak would not fit, or the factor
+        // After so many halvings the peak would not fit, or the factor.
+        float size = scales[k] * (float)peaks[i] / coarsest, factor = scales[k] / coarsest * 32768 * (float)(1 << shifts[i]);
         int halvings = 0;
-        for (; halvings < most && peaks[i] > 0 && 2 * scale * (float)peaks[i] <= size && 2 * factor <= 32767; size /= 2, factor *= 2)
+        for (; halvings < most && peaks[i] > 0 && 2 * size <= 127 && 2 * factor <= 32767; size *= 2, factor *= 2)
             halvings++;
         factors[i] = (int16_t)(factor + 0.5F);
         weights[i] = (uint8_t)halvings;
@@ -63,7 +65,7 @@ qcnn_table_scale qcnn_table_scale_of(const int32_t *peaks, size_t n, const float
     }
     for (size_t i = 0; i < n; i++)
         weights[i] = (uint8_t)(finest - weights[i]);
-    return (qcnn_table_scale){ shift, coarsest * input_scale / (float)(1 << finest) };
+    return coarsest * input_scale / (float)(1 << finest);
 }
 
 void qcnn_order_by_weight(const uint8_t *weights, size_t n, uint32_t *order)

@@ -26,19 +26,14 @@ static inline size_t qcnn_whole_lines(size_t n_bytes)
     return (n_bytes + 63) / 64 * 64;
 }
 
-// How table_bytes turns accumulators into entries (kernels.h). A layer and an image have one unit; the entries of subspace m
-// count 2^weights[m] of it, so that those of a subspace with small inputs are as fine as they can be.
-typedef struct qcnn_table_scale {
-    int shift;
-    float unit;
-} qcnn_table_scale;
-
 enum { QCNN_MAX_WEIGHT = 7 };
 
-// From the peaks of n tables, the scale of their codewords (n_scales of them, repeated) and that of the input; sets the factors
-// and weights of the n tables, of those without a peak too. An output adds n_terms entries, whose sum stays below 2^31.
-qcnn_table_scale qcnn_table_scale_of(const int32_t *peaks, size_t n, const float *scales, size_t n_scales, int n_quads, float input_scale,
-                                     uint64_t n_terms, int16_t *factors, uint8_t *weights);
+// How table_bytes turns accumulators into entries (kernels.h). A layer and an image have one unit, which is returned; the entries
+// of subspace m count 2^weights[m] of it, so that those of a subspace with small inputs are as fine as they can be. From the
+// peaks of n tables, the scale of their codewords (n_scales of them, repeated) and that of the input; sets shifts, factors and
+// weights of the n tables. An output adds n_terms entries, whose sum stays below 2^31.
+float qcnn_table_unit(const int32_t *peaks, size_t n, const float *scales, size_t n_scales, float input_scale, uint64_t n_terms,
+                      uint8_t *shifts, int16_t *factors, uint8_t *weights);
 
 // The numbers 0..n-1 by falling weight, equal ones in order.
 void qcnn_order_by_weight(const uint8_t *weights, size_t n, uint32_t *order);

@@ -93,7 +93,7 @@ void qcnn_table_peaks_neondot(size_t n_positions, size_t n_subspaces, const uint
 static inline int8x8_t dot_entries(int32x4_t left, int32x4_t right, int shift, int factor)
 {
     const int32x4_t by = vdupq_n_s32(-shift);
-    const int16x8_t held = vcombine_s16(vqmovn_s32(vshlq_s32(left, by)), vqmovn_s32(vshlq_s32(right, by)));
+    const int16x8_t held = vcombine_s16(vqmovn_s32(vrshlq_s32(left, by)), vqmovn_s32(vrshlq_s32(right, by)));
     return vqmovn_s16(vqrdmulhq_n_s16(held, (int16_t)factor)); // (2 held factor + 2^15) / 2^16, rounded down
 }
 
@@ -110,7 +110,7 @@ static inline __attribute__((always_inline)) void dot_tile_bytes(int positions, 
 }
 
 void qcnn_table_bytes_neondot(size_t n_positions, size_t n_subspaces, const uint32_t *rows, int n_quads, const uint8_t *x, size_t x_stride,
-                              const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width, int shift,
+                              const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width, const uint8_t *shifts,
                               const int16_t *factors, uint8_t *tables)
 {
     for (size_t r = 0; r < n_subspaces; r++, tables += n_positions * width) {
@@ -121,9 +121,9 @@ void qcnn_table_bytes_neondot(size_t n_positions, size_t n_subspaces, const uint
         for (size_t k = 0; k < width; k += DOT_ENTRIES) {
             size_t p = 0;
             for (; p + DOT_POSITIONS <= n_positions; p += DOT_POSITIONS)
-                dot_tile_bytes(DOT_POSITIONS, dot_source_at(&source, p, k), shift, factors[r], tables + p * width + k);
+                dot_tile_bytes(DOT_POSITIONS, dot_source_at(&source, p, k), shifts[r], factors[r], tables + p * width + k);
             for (; p < n_positions; p++)
-                dot_tile_bytes(1, dot_source_at(&source, p, k), shift, factors[r], tables + p * width + k);
+                dot_tile_bytes(1, dot_source_at(&source, p, k), shifts[r], factors[r], tables + p * width + k);
         }
     }
 }

@@ -93,13 +93,14 @@ typedef struct qcnn_kernels {
     // for p < n_positions, k < width. x_stride is in bytes; codewords: [M][n_quads][width][4]; codeword_sums: [M][width], sums over
     // q and i; width: 16, 32, 64, 128 or 256. The caller keeps n_quads below 2^14, so that 32 bits hold all of it.
     // table_peaks raises peaks[r] to the largest |a[r]|. table_bytes writes, at tables[(r n_positions + p) width + k],
-    //   sat8(floor(sat16(a >> shift) * factors[r] / 2^15 + 1/2)) + 128
-    // where sat16 and sat8 hold to signed numbers of so many bits, and factors are not negative: 128 stands for zero.
+    //   sat8(round(sat16(round(a / 2^shifts[r])) * factors[r] / 2^15)) + 128
+    // where round(v) is floor(v + 1/2), sat16 and sat8 hold to signed numbers of so many bits, shifts are 0 to 15 and factors are not
+    // negative: 128 stands for zero.
     void (*table_peaks)(size_t n_positions, size_t n_subspaces, const uint32_t *rows, int n_quads, const uint8_t *x, size_t x_stride,
                         const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width, int32_t *peaks);
     void (*table_bytes)(size_t n_positions, size_t n_subspaces, const uint32_t *rows, int n_quads, const uint8_t *x, size_t x_stride,
-                        const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width, int shift, const int16_t *factors,
-                        uint8_t *tables);
+                        const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width, const uint8_t *shifts,
+                        const int16_t *factors, uint8_t *tables);
 
     // Squared norms of the inputs of one subspace: norms[p] = sum over q, i of (x[q x_stride + 4 p + i] - zero)^2, p < n_positions.
     void (*quad_norms)(size_t n_positions, int n_quads, const uint8_t *x, size_t x_stride, int zero, int32_t *norms);

@@ -106,18 +106,20 @@ void qcnn_table_peaks_avx2(size_t n_positions, size_t n_subspaces, const uint32_
 }
 
 // Tables of two positions for eight entries: eight bytes to each of two places.
-static inline void store_entries_256(__m256i a, __m256i b, __m128i shift, __m256i factor, uint8_t *first, uint8_t *second)
+static inline void store_entries_256(__m256i a, __m256i b, int shift, __m256i factor, uint8_t *first, uint8_t *second)
 {
-    const __m256i held = _mm256_packs_epi32(_mm256_sra_epi32(a, shift), _mm256_sra_epi32(b, shift)); // a0-3 b0-3 | a4-7 b4-7
-    const __m256i scaled = _mm256_mulhrs_epi16(held, factor);                                        // (2 held factor + 2^15) / 2^16
+    const __m128i by = _mm_cvtsi32_si128(shift);
+    const __m256i half = _mm256_set1_epi32((1 << shift) >> 1);
+    const __m256i left = _mm256_sra_epi32(_mm256_add_epi32(a, half), by), right = _mm256_sra_epi32(_mm256_add_epi32(b, half), by);
+    const __m256i held = _mm256_packs_epi32(left, right);     // a0-3 b0-3 | a4-7 b4-7
+    const __m256i scaled = _mm256_mulhrs_epi16(held, factor); // (2 held factor + 2^15) / 2^16
     const __m256i bytes = _mm256_xor_si256(_mm256_packs_epi16(scaled, scaled), _mm256_set1_epi8((char)-128));
     const __m128i both = _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
     _mm_storel_epi64((__m128i *)(void *)first, both);
     _mm_storel_epi64((__m128i *)(void *)second, _mm_unpackhi_epi64(both, both));
 }
 
-static inline __attribute__((always_inline)) void bytes_avx2(int positions, avx2_source source, __m128i shift, __m256i factor,
-                                                             uint8_t *table)
+static inline __attribute__((always_inline)) void bytes_avx2(int positions, avx2_source source, int shift, __m256i factor, uint8_t *table)
 {
     __m256i a[AVX2_POSITIONS];
     accumulate_avx2(positions, source, a);
@@ -129,10 +131,9 @@ static inline __attribute__((always_inline)) void bytes_avx2(int positions, avx2
 }
 
 void qcnn_table_bytes_avx2(size_t n_positions, size_t n_subspaces, const uint32_t *rows, int n_quads, const uint8_t *x, size_t x_stride,
-                           const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width, int shift, const int16_t *factors,
-                           uint8_t *tables)
+                           const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width, const uint8_t *shifts,
+                           const int16_t *factors, uint8_t *tables)
 {
-    const __m128i by = _mm_cvtsi32_si128(shift);
     for (size_t r = 0; r < n_subspaces; r++, tables += n_positions * width) {
         const size_t m = rows ? rows[r] : r, first_quad = m * (size_t)n_quads;
         const avx2_source source = {
@@ -142,9 +143,9 @@ void qcnn_table_bytes_avx2(size_t n_positions, size_t n_subspaces, const uint32_
         for (size_t k = 0; k < width; k += AVX2_ENTRIES) {
             size_t p = 0;
             for (; p + AVX2_POSITIONS <= n_positions; p += AVX2_POSITIONS)
-                bytes_avx2(AVX2_POSITIONS, avx2_source_at(&source, p, k), by, factor, tables + p * width + k);
+                bytes_avx2(AVX2_POSITIONS, avx2_source_at(&source, p, k), shifts[r], factor, tables + p * width + k);
             for (; p < n_positions; p++)
-                bytes_avx2(1, avx2_source_at(&source, p, k), by, factor, tables + p * width + k);
+                bytes_avx2(1, avx2_source_at(&source, p, k), shifts[r], factor, tables + p * width + k);
         }
     }
 }

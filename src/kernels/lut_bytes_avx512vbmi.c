@@ -21,19 +21,20 @@ VBMI_INLINE __m512i accumulate_vbmi(int n_quads, const uint8_t *x, size_t x_stri
     return sum;
 }
 
-// What the accumulators start with: minus `zero` times the sum of each codeword.
-VBMI_INLINE __m512i start_of(const int32_t *codeword_sums, int zero)
+// What the accumulators start with: minus `zero` times the sum of each codeword, plus `more`.
+VBMI_INLINE __m512i start_of(const int32_t *codeword_sums, int zero, int32_t more)
 {
+    const __m512i start = _mm512_set1_epi32(more);
     if (zero == 0)
-        return _mm512_setzero_si512();
-    return _mm512_mullo_epi32(_mm512_set1_epi32(-zero), _mm512_loadu_si512(codeword_sums));
+        return start;
+    return _mm512_add_epi32(start, _mm512_mullo_epi32(_mm512_set1_epi32(-zero), _mm512_loadu_si512(codeword_sums)));
 }
 
 VBMI_INLINE __m512i peaks_of(size_t n_positions, int n_quads, const uint8_t *x, size_t x_stride, const int8_t *codewords,
                              const int32_t *codeword_sums, int zero, size_t width, __m512i peak)
 {
     for (size_t k = 0; k < width; k += 16) {
-        const __m512i start = start_of(codeword_sums + k, zero);
+        const __m512i start = start_of(codeword_sums + k, zero, 0);
         for (size_t p = 0; p < n_positions; p++)
             peak = _mm512_max_epi32(peak, _mm512_abs_epi32(accumulate_vbmi(n_quads, x + 4 * p, x_stride, codewords + 4 * k, width, start)));
     }
@@ -75,23 +76,25 @@ VBMI_INLINE __m512i entries_of_64(int n_quads, const uint8_t *x, size_t x_stride
 }
 
 VBMI_INLINE void tables_of(size_t n_positions, int n_quads, const uint8_t *x, size_t x_stride, const int8_t *codewords,
-                           const int32_t *codeword_sums, int zero, size_t width, __m128i shift, int16_t factor, uint8_t *tables)
+                           const int32_t *codeword_sums, int zero, size_t width, int shift, int16_t factor, uint8_t *tables)
 {
     const __m512i factors = _mm512_set1_epi16(factor);
+    const __m128i by = _mm_cvtsi32_si128(shift);
+    const int32_t half = (1 << shift) >> 1; // rounds what is shifted out
     size_t k = 0;
     for (; k + 64 <= width; k += 64) {
         __m512i start[4];
 #pragma GCC unroll 4
         for (size_t v = 0; v < 4; v++)
-            start[v] = start_of(codeword_sums + k + 16 * v, zero);
+            start[v] = start_of(codeword_sums + k + 16 * v, zero, half);
         for (size_t p = 0; p < n_positions; p++)
             _mm512_storeu_si512(tables + p * width + k,
-                                entries_of_64(n_quads, x + 4 * p, x_stride, codewords + 4 * k, width, start, shift, factors));
+                                entries_of_64(n_quads, x + 4 * p, x_stride, codewords + 4 * k, width, start, by, factors));
     }
     for (; k < width; k += 16) {
-        const __m512i start = start_of(codeword_sums + k, zero);
+        const __m512i start = start_of(codeword_sums + k, zero, half);
         for (size_t p = 0; p < n_positions; p++) {
-            const __m512i a = _mm512_sra_epi32(accumulate_vbmi(n_quads, x + 4 * p, x_stride, codewords + 4 * k, width, start), shift);
+            const __m512i a = _mm512_sra_epi32(accumulate_vbmi(n_quads, x + 4 * p, x_stride, codewords + 4 * k, width, start), by);
             const __m256i scaled = _mm256_mulhrs_epi16(_mm512_cvtsepi32_epi16(a), _mm512_castsi512_si256(factors));
             const __m128i bytes = _mm_xor_si128(_mm256_cvtsepi16_epi8(scaled), _mm_set1_epi8((char)0x80));
             _mm_storeu_si128((__m128i *)(void *)(tables + p * width + k), bytes);
@@ -100,19 +103,18 @@ VBMI_INLINE void tables_of(size_t n_positions, int n_quads, const uint8_t *x, si
 }
 
 void qcnn_table_bytes_avx512vbmi(size_t n_positions, size_t n_subspaces, const uint32_t *rows, int n_quads, const uint8_t *x,
-                                 size_t x_stride, const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width, int shift,
-                                 const int16_t *factors, uint8_t *tables)
+                                 size_t x_stride, const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width,
+                                 const uint8_t *shifts, const int16_t *factors, uint8_t *tables)
 {
-    const __m128i shifts = _mm_cvtsi32_si128(shift);
     for (size_t r = 0; r < n_subspaces; r++, tables += n_positions * width) {
         const size_t m = rows ? rows[r] : r, first = m * (size_t)n_quads;
         const uint8_t *values = x + first * x_stride;
         const int8_t *words = codewords + first * width * 4;
         const int32_t *sums = codeword_sums + m * width;
         switch (n_quads) {
-        case 1: tables_of(n_positions, 1, values, x_stride, words, sums, zero, width, shifts, factors[r], tables); break;
-        case 2: tables_of(n_positions, 2, values, x_stride, words, sums, zero, width, shifts, factors[r], tables); break;
-        default: tables_of(n_positions, n_quads, values, x_stride, words, sums, zero, width, shifts, factors[r], tables);
+        case 1: tables_of(n_positions, 1, values, x_stride, words, sums, zero, width, shifts[r], factors[r], tables); break;
+        case 2: tables_of(n_positions, 2, values, x_stride, words, sums, zero, width, shifts[r], factors[r], tables); break;
+        default: tables_of(n_positions, n_quads, values, x_stride, words, sums, zero, width, shifts[r], factors[r], tables);
         }
     }
 }

@@ -47,8 +47,8 @@ static int32_t hold(int32_t v, int32_t low, int32_t high)
 }
 
 void qcnn_table_bytes_c(size_t n_positions, size_t n_subspaces, const uint32_t *rows, int n_quads, const uint8_t *x, size_t x_stride,
-                        const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width, int shift, const int16_t *factors,
-                        uint8_t *tables)
+                        const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width, const uint8_t *shifts,
+                        const int16_t *factors, uint8_t *tables)
 {
     for (size_t r = 0; r < n_subspaces; r++) {
         const size_t m = rows ? rows[r] : r, first_quad = m * (size_t)n_quads;
@@ -56,7 +56,8 @@ void qcnn_table_bytes_c(size_t n_positions, size_t n_subspaces, const uint32_t *
             for (size_t k = 0; k < width; k++) {
                 const int32_t a = accumulate_entry(n_quads, x + first_quad * x_stride + 4 * p, x_stride,
                                                    codewords + (first_quad * width + k) * 4, width, -zero * codeword_sums[m * width + k]);
-                const int32_t scaled = (hold(a >> shift, INT16_MIN, INT16_MAX) * factors[r] + (1 << 14)) >> 15;
+                const int32_t held = hold((a + ((1 << shifts[r]) >> 1)) >> shifts[r], INT16_MIN, INT16_MAX);
+                const int32_t scaled = (held * factors[r] + (1 << 14)) >> 15;
                 tables[k] = (uint8_t)(hold(scaled, INT8_MIN, INT8_MAX) + 128);
             }
     }

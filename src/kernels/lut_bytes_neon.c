@@ -103,15 +103,15 @@ static inline __attribute__((always_inline)) void tile_bytes(int positions, tabl
     const int32x4_t right = vdupq_n_s32(-shift);
 #pragma GCC unroll 4
     for (int p = 0; p < positions; p++) {
-        const int16x8_t held = vcombine_s16(vqmovn_s32(vshlq_s32(a[p][0], right)), vqmovn_s32(vshlq_s32(a[p][1], right)));
+        const int16x8_t held = vcombine_s16(vqmovn_s32(vrshlq_s32(a[p][0], right)), vqmovn_s32(vrshlq_s32(a[p][1], right)));
         const int8x8_t entries = vqmovn_s16(vqrdmulhq_n_s16(held, (int16_t)factor)); // (2 held factor + 2^15) / 2^16, rounded down
         vst1_u8(table + (size_t)p * source.width, veor_u8(vreinterpret_u8_s8(entries), vdup_n_u8(128)));
     }
 }
 
 void qcnn_table_bytes_neon(size_t n_positions, size_t n_subspaces, const uint32_t *rows, int n_quads, const uint8_t *x, size_t x_stride,
-                           const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width, int shift, const int16_t *factors,
-                           uint8_t *tables)
+                           const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width, const uint8_t *shifts,
+                           const int16_t *factors, uint8_t *tables)
 {
     for (size_t r = 0; r < n_subspaces; r++, tables += n_positions * width) {
         const size_t m = rows ? rows[r] : r, first_quad = m * (size_t)n_quads;
@@ -121,9 +121,9 @@ void qcnn_table_bytes_neon(size_t n_positions, size_t n_subspaces, const uint32_
         for (size_t k = 0; k < width; k += ENTRIES) {
             size_t p = 0;
             for (; p + POSITIONS <= n_positions; p += POSITIONS)
-                tile_bytes(POSITIONS, source_at(&source, p, k), shift, factors[r], tables + p * width + k);
+                tile_bytes(POSITIONS, source_at(&source, p, k), shifts[r], factors[r], tables + p * width + k);
             for (; p < n_positions; p++)
-                tile_bytes(1, source_at(&source, p, k), shift, factors[r], tables + p * width + k);
+                tile_bytes(1, source_at(&source, p, k), shifts[r], factors[r], tables + p * width + k);
         }
     }
 }

@@ -96,8 +96,11 @@ static inline __attribute__((always_inline)) void bytes_wasm(int positions, wasm
 {
     v128_t a[WASM_POSITIONS][2];
     accumulate_wasm(positions, source, a);
+    const v128_t half = wasm_i32x4_splat((1 << shift) >> 1);
     for (int p = 0; p < positions; p++) {
-        const v128_t held = wasm_i16x8_narrow_i32x4(wasm_i32x4_shr(a[p][0], (uint32_t)shift), wasm_i32x4_shr(a[p][1], (uint32_t)shift));
+        const v128_t left = wasm_i32x4_shr(wasm_i32x4_add(a[p][0], half), (uint32_t)shift);
+        const v128_t right = wasm_i32x4_shr(wasm_i32x4_add(a[p][1], half), (uint32_t)shift);
+        const v128_t held = wasm_i16x8_narrow_i32x4(left, right);
         const v128_t scaled = wasm_i16x8_q15mulr_sat(held, wasm_i16x8_splat((int16_t)factor));
         const v128_t entries = wasm_v128_xor(wasm_i8x16_narrow_i16x8(scaled, scaled), wasm_u8x16_const_splat(128));
         wasm_v128_store64_lane(table + (size_t)p * source.width, entries, 0);
@@ -105,8 +108,8 @@ static inline __attribute__((always_inline)) void bytes_wasm(int positions, wasm
 }
 
 void qcnn_table_bytes_wasm(size_t n_positions, size_t n_subspaces, const uint32_t *rows, int n_quads, const uint8_t *x, size_t x_stride,
-                           const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width, int shift, const int16_t *factors,
-                           uint8_t *tables)
+                           const int8_t *codewords, const int32_t *codeword_sums, int zero, size_t width, const uint8_t *shifts,
+                           const int16_t *factors, uint8_t *tables)
 {
     for (size_t r = 0; r < n_subspaces; r++, tables += n_positions * width) {
         const size_t m = rows ? rows[r] : r, first_quad = m * (size_t)n_quads;
@@ -116,9 +119,9 @@ void qcnn_table_bytes_wasm(size_t n_positions, size_t n_subspaces, const uint32_
         for (size_t k = 0; k < width; k += WASM_ENTRIES) {
             size_t p = 0;
             for (; p + WASM_POSITIONS <= n_positions; p += WASM_POSITIONS)
-                bytes_wasm(WASM_POSITIONS, wasm_source_at(&source, p, k), shift, factors[r], tables + p * width + k);
+                bytes_wasm(WASM_POSITIONS, wasm_source_at(&source, p, k), shifts[r], factors[r], tables + p * width + k);
             for (; p < n_positions; p++)
-                bytes_wasm(1, wasm_source_at(&source, p, k), shift, factors[r], tables + p * width + k);
+                bytes_wasm(1, wasm_source_at(&source, p, k), shifts[r], factors[r], tables + p * width + k);
         }
     }
 }

@@ -66,7 +66,8 @@ BENCH(quad_norms, "169 pixels, C' 8", 169.0 * 8, "number", job->tier->quad_norms
 BENCH(table_peaks, "15 positions, 4 subspaces, C' 8, K 128", 15.0 * 4 * 128 * 8, "multiply-add",
       job->tier->table_peaks(15, 4, NULL, 2, job->bytes, 60, job->weights, job->sums, 0, 128, job->sums))
 BENCH(table_bytes, "15 positions, 4 subspaces, C' 8, K 128", 15.0 * 4 * 128 * 8, "multiply-add",
-      job->tier->table_bytes(15, 4, NULL, 2, job->bytes, 60, job->weights, job->sums, 0, 128, 3, job->words, job->codes))
+      job->tier->table_bytes(15, 4, NULL, 2, job->bytes, 60, job->weights, job->sums, 0, 128, job->codes, job->words,
+                             job->bytes + (1 << 17)))
 BENCH(lut_conv_bytes, "384 outputs, 13 positions, 72 steps, K 128", 384.0 * 13 * 72, "lookup",
       job->tier->lut_conv_bytes(384, 13, 72, job->steps, job->bytes, 128, 128, job->codes, 0, job->sums, 384))
 BENCH(lut_fc_bytes, "1024 outputs, 200 rows, K 32", 1024.0 * 200, "lookup",

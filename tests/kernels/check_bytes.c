@@ -124,9 +124,9 @@ static void check_tables(checker *check, bool peaks)
 {
     for (int i = 0; i < 200; i++) {
         const size_t positions = (size_t)check_near(check, 4), width = widths[check_below(check, 5)], n = 1 + (size_t)check_below(check, 6);
-        const int quads = 1 + check_below(check, 5), shift = check_below(check, 6), zero = i % 3 ? 0 : check_below(check, 256);
+        const int quads = 1 + check_below(check, 5), zero = i % 3 ? 0 : check_below(check, 256);
         const size_t stride = 4 * positions + (size_t)check_below(check, 9), n_quads = n * (size_t)quads;
-        check_shape(check, "%zu positions, %zu subspaces, %d quads, width %zu, shift %d", positions, n, quads, width, shift);
+        check_shape(check, "%zu positions, %zu subspaces, %d quads, width %zu", positions, n, quads, width);
         const uint8_t *x = check_bytes(check, 0, (n_quads - 1) * stride + 4 * positions, 256);
         const int8_t *codewords = signed_bytes(check, 1, n_quads * width * 4);
         int32_t *codeword_sums = check_place(check, 2, n * width * sizeof *codeword_sums);
@@ -136,6 +136,7 @@ static void check_tables(checker *check, bool peaks)
                 codeword_sums[q / (size_t)quads * width + k / 4] += codewords[q * 4 * width + k];
         uint32_t *rows = check_place(check, 3, n * sizeof *rows);
         int16_t *factors = check_place(check, 4, n * sizeof *factors);
+        uint8_t *shifts = check_bytes(check, 7, n, 8);
         for (size_t r = 0; r < n; r++) {
             rows[r] = (uint32_t)check_below(check, (int)n);
             factors[r] = (int16_t)check_below(check, 32768);
@@ -147,8 +148,8 @@ static void check_tables(checker *check, bool peaks)
             check->c->table_peaks(positions, n, chosen, quads, x, stride, codewords, codeword_sums, zero, width, expected);
             check->tier->table_peaks(positions, n, chosen, quads, x, stride, codewords, codeword_sums, zero, width, got);
         } else {
-            check->c->table_bytes(positions, n, chosen, quads, x, stride, codewords, codeword_sums, zero, width, shift, factors, expected);
-            check->tier->table_bytes(positions, n, chosen, quads, x, stride, codewords, codeword_sums, zero, width, shift, factors, got);
+            check->c->table_bytes(positions, n, chosen, quads, x, stride, codewords, codeword_sums, zero, width, shifts, factors, expected);
+            check->tier->table_bytes(positions, n, chosen, quads, x, stride, codewords, codeword_sums, zero, width, shifts, factors, got);
         }
         check_same(check, expected, got, bytes);
     }
