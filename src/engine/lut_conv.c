@@ -24,7 +24,7 @@ enum { MIN_TAPS_PER_CALL = 4, MAX_TAPS_PER_CALL = 9, LONGEST_SUBSPACE = 64 };
 typedef struct lut_conv_geometry {
     int64_t height, width, out_height, out_width; // of input and output
     int kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
-    size_t phase_columns; // columns of one phase, room for whole vectors included
+    size_t phase_columns; // columns of one phase that output columns read; whole vectors read on into what follows, and are cut
     size_t row_columns;   // of all phases: the floats of one codeword
     size_t table_floats;  // tables of one input row: [n_subspaces][n_codewords][row_columns]
     size_t ring_rows;
@@ -59,7 +59,7 @@ static lut_conv_geometry lut_conv_measure(const qcnn_step *step)
     const size_t block = QCNN_LUT_COLUMNS, gemm = (size_t)step->kernels->gemm_columns;
     const size_t reach = (size_t)(g.kernel_w - 1) * (size_t)g.dilation_w / (size_t)g.stride_w;
     g.lanes = ((size_t)g.out_width + block - 1) / block * block;
-    g.phase_columns = (g.lanes + reach + gemm - 1) / gemm * gemm;
+    g.phase_columns = ((size_t)g.out_width + reach + gemm - 1) / gemm * gemm;
     g.row_columns = g.phase_columns * (size_t)g.stride_w;
     g.table_floats = (size_t)book->n_subspaces * (size_t)book->n_codewords * g.row_columns;
     g.ring_rows = (size_t)(g.kernel_h - 1) * (size_t)g.dilation_h + 1;
@@ -94,7 +94,7 @@ static size_t lut_conv_place(const lut_conv_geometry *g, const qcnn_codebook *bo
     used += round_to_line((size_t)book->n_inputs * g->row_columns * sizeof(float));
     scratch->ring = (float *)(void *)(base + used);
     scratch->word_ring = (int16_t *)(void *)(base + used);
-    used += round_to_line(g->ring_rows * g->table_floats * (g->words ? sizeof(int16_t) : sizeof(float)));
+    used += round_to_line((g->ring_rows * g->table_floats + g->lanes) * (g->words ? sizeof(int16_t) : sizeof(float)));
     scratch->table = (float *)(void *)(base + used);
     used += g->words ? round_to_line((size_t)book->n_codewords * g->row_columns * sizeof(float)) : 0;
     scratch->sums = (float *)(void *)(base + used);

@@ -177,72 +177,88 @@ static inline void widen_256_to(int32_t *sums, __m128i words)
     _mm256_storeu_si256(place, _mm256_add_epi32(_mm256_loadu_si256(place), _mm256_cvtepu16_epi32(words)));
 }
 
-enum { AVX2_ROWS = 257 }; // 257 * 255 fits 16 bits
+enum {
+    AVX2_ROWS = 257,     // 257 * 255 fits 16 bits
+    AVX2_OUTPUTS = 4096, // whose sums of 16 bits are kept meanwhile
+};
 
-// 32 * `vectors` outputs over at most AVX2_ROWS rows; `vectors` and `parts` are constants at every call. Sums are 16 bits: `odd`
-// those of every second output, `all` those of the others plus 2^8 times `odd`, modulo 2^16.
-static inline __attribute__((always_inline)) void fc_block_avx2(int vectors, int parts, size_t n_rows, const uint32_t *rows,
-                                                                const uint8_t *codes, size_t code_stride, const uint8_t *tables,
-                                                                int32_t *sums)
+// Adds `rows` rows, a constant at every call like `parts`, to the words of n_outputs outputs, whole vectors: [vector][all, odd][16].
+// `odd` are the sums of every second output, `all` those of the others plus 2^8 times `odd`, modulo 2^16. Whole rows at a time: the
+// codes stream from memory.
+static inline __attribute__((always_inline)) void fc_rows_avx2(int n_rows, int parts, size_t n_outputs, const uint32_t *rows,
+                                                               const uint8_t *codes, size_t code_stride, const uint8_t *tables,
+                                                               uint16_t *words)
 {
-    __m256i all[4], odd[4];
+    __m256i table[4][16];
+    const uint8_t *row[4];
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; v++)
-        all[v] = odd[v] = _mm256_setzero_si256();
-    for (size_t r = 0; r < n_rows; r++) {
-        __m256i table[16];
+    for (int r = 0; r < n_rows; r++) {
+        row[r] = codes + rows[r] * code_stride;
 #pragma GCC unroll 16
         for (int i = 0; i < parts; i++)
-            table[i] = _mm256_broadcastsi128_si256(
-                _mm_loadu_si128((const __m128i *)(const void *)(tables + (r * (size_t)parts + (size_t)i) * 16)));
-        const uint8_t *row = codes + rows[r] * code_stride;
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) {
-            const __m256i entries = look_up_256(table, parts, load_256(row + 32 * v));
-            all[v] = _mm256_add_epi16(all[v], entries);
-            odd[v] = _mm256_add_epi16(odd[v], _mm256_srli_epi16(entries, 8));
-        }
+            table[r][i] = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(tables + (r * parts + i) * 16)));
     }
+    for (size_t o = 0; o < n_outputs; o += 32, words += 32) {
+        __m256i *place = (__m256i *)(void *)words, all = _mm256_load_si256(place), odd = _mm256_load_si256(place + 1);
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; v++) {
-        const __m256i even = _mm256_sub_epi16(all[v], _mm256_slli_epi16(odd[v], 8));
-        const __m256i low = _mm256_unpacklo_epi16(even, odd[v]), high = _mm256_unpackhi_epi16(even, odd[v]); // 0-7 16-23, 8-15 24-31
-        widen_256_to(sums + 32 * v, _mm256_castsi256_si128(low));
-        widen_256_to(sums + 32 * v + 8, _mm256_castsi256_si128(high));
-        widen_256_to(sums + 32 * v + 16, _mm256_extracti128_si256(low, 1));
-        widen_256_to(sums + 32 * v + 24, _mm256_extracti128_si256(high, 1));
+        for (int r = 0; r < n_rows; r++) {
+            const __m256i entries = look_up_256(table[r], parts, load_256(row[r] + o));
+            all = _mm256_add_epi16(all, entries);
+            odd = _mm256_add_epi16(odd, _mm256_srli_epi16(entries, 8));
+        }
+        _mm256_store_si256(place, all);
+        _mm256_store_si256(place + 1, odd);
     }
 }
 
-// All whole vectors of outputs; gives the number of outputs done.
-static inline __attribute__((always_inline)) size_t fc_blocks_avx2(int vectors, int parts, size_t n_outputs, size_t n_rows,
-                                                                   const uint32_t *rows, const uint8_t *codes, size_t code_stride,
-                                                                   const uint8_t *tables, int32_t *sums)
+static void flush_words_avx2(size_t n_outputs, const uint16_t *words, int32_t *sums)
 {
-    const size_t block = 32 * (size_t)vectors;
-    size_t o = 0;
-    for (; o + block <= n_outputs; o += block)
-        fc_block_avx2(vectors, parts, n_rows, rows, codes + o, code_stride, tables, sums + o);
-    for (; vectors > 1 && o + 32 <= n_outputs; o += 32)
-        fc_block_avx2(1, parts, n_rows, rows, codes + o, code_stride, tables, sums + o);
-    return o;
+    for (size_t o = 0; o < n_outputs; o += 32, words += 32, sums += 32) {
+        const __m256i *place = (const __m256i *)(const void *)words;
+        const __m256i odd = _mm256_load_si256(place + 1), even = _mm256_sub_epi16(_mm256_load_si256(place), _mm256_slli_epi16(odd, 8));
+        const __m256i low = _mm256_unpacklo_epi16(even, odd), high = _mm256_unpackhi_epi16(even, odd); // 0-7 16-23, 8-15 24-31
+        widen_256_to(sums, _mm256_castsi256_si128(low));
+        widen_256_to(sums + 8, _mm256_castsi256_si128(high));
+        widen_256_to(sums + 16, _mm256_extracti128_si256(low, 1));
+        widen_256_to(sums + 24, _mm256_extracti128_si256(high, 1));
+    }
+}
+
+// At most AVX2_ROWS rows and AVX2_OUTPUTS outputs, whole vectors.
+static inline __attribute__((always_inline)) void fc_words_avx2(int together, int parts, size_t n_outputs, size_t n_rows,
+                                                                const uint32_t *rows, const uint8_t *codes, size_t code_stride,
+                                                                const uint8_t *tables, int32_t *sums)
+{
+    uint16_t words[AVX2_OUTPUTS] __attribute__((aligned(32)));
+    const size_t step = (size_t)together, width = (size_t)parts * 16;
+    __builtin_memset(words, 0, n_outputs * sizeof *words);
+    size_t r = 0;
+    for (; r + step <= n_rows; r += step)
+        fc_rows_avx2(together, parts, n_outputs, rows + r, codes, code_stride, tables + r * width, words);
+    for (; r < n_rows; r++)
+        fc_rows_avx2(1, parts, n_outputs, rows + r, codes, code_stride, tables + r * width, words);
+    flush_words_avx2(n_outputs, words, sums);
 }
 
 void qcnn_lut_fc_bytes_avx2(size_t n_outputs, size_t n_rows, const uint32_t *rows, const uint8_t *codes, size_t code_stride,
                             const uint8_t *tables, size_t width, int32_t *sums)
 {
+    const size_t whole = n_outputs / 32 * 32;
     for (size_t begin = 0; begin < n_rows; begin += AVX2_ROWS) {
         const size_t n = n_rows - begin < AVX2_ROWS ? n_rows - begin : AVX2_ROWS;
         const uint8_t *some = tables + begin * width;
-        size_t done = 0;
-        switch (width) {
-        case 16: done = fc_blocks_avx2(4, 1, n_outputs, n, rows + begin, codes, code_stride, some, sums); break;
-        case 32: done = fc_blocks_avx2(4, 2, n_outputs, n, rows + begin, codes, code_stride, some, sums); break;
-        case 64: done = fc_blocks_avx2(2, 4, n_outputs, n, rows + begin, codes, code_stride, some, sums); break;
-        case 128: done = fc_blocks_avx2(1, 8, n_outputs, n, rows + begin, codes, code_stride, some, sums); break;
-        default: done = fc_blocks_avx2(1, 16, n_outputs, n, rows + begin, codes, code_stride, some, sums); break;
+        const uint32_t *those = rows + begin;
+        for (size_t o = 0; o < whole; o += AVX2_OUTPUTS) {
+            const size_t outputs = whole - o < AVX2_OUTPUTS ? whole - o : AVX2_OUTPUTS;
+            switch (width) {
+            case 16: fc_words_avx2(4, 1, outputs, n, those, codes + o, code_stride, some, sums + o); break;
+            case 32: fc_words_avx2(4, 2, outputs, n, those, codes + o, code_stride, some, sums + o); break;
+            case 64: fc_words_avx2(2, 4, outputs, n, those, codes + o, code_stride, some, sums + o); break;
+            case 128: fc_words_avx2(1, 8, outputs, n, those, codes + o, code_stride, some, sums + o); break;
+            default: fc_words_avx2(1, 16, outputs, n, those, codes + o, code_stride, some, sums + o); break;
+            }
         }
-        qcnn_lut_fc_bytes_c(n_outputs - done, n, rows + begin, codes + done, code_stride, some, width, sums + done);
+        qcnn_lut_fc_bytes_c(n_outputs - whole, n, those, codes + whole, code_stride, some, width, sums + whole);
     }
 }
 
