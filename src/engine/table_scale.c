@@ -4,6 +4,7 @@
 #include "engine/table_scale.h"
 
 #include <math.h>
+#include <string.h>
 
 qcnn_byte_scale qcnn_byte_scale_of(const qcnn_kernels *kernels, const float *x, size_t n, int limit)
 {
@@ -33,10 +34,16 @@ bool qcnn_activation_left(const qcnn_activation *activation)
 // Bits that an accumulator loses so that the largest keeps 14: that many, because factors then have eight or nine.
 static int shift_of(int32_t peak)
 {
-    int shift = 0;
-    while (peak >> shift >= 1 << 14)
-        shift++;
-    return shift;
+    const int bits = peak > 0 ? 32 - __builtin_clz((unsigned)peak) : 0;
+    return bits > 14 ? bits - 14 : 0;
+}
+
+// The power of two at or below v, its exponent: of a normal number above zero; large where v is not finite.
+static int exponent_of(float v)
+{
+    int32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return (bits >> 23) - 127;
 }
 
 float qcnn_table_unit(const int32_t *peaks, size_t n, const float *scales, size_t n_scales, float input_scale, uint64_t n_terms,
@@ -50,16 +57,18 @@ float qcnn_table_unit(const int32_t *peaks, size_t n, const float *scales, size_
         coarsest = least > coarsest ? least : coarsest; // a factor stays below 2^15
     }
     coarsest = largest / 127 > coarsest ? largest / 127 : coarsest;
+    const float inverse = 1 / coarsest;
     int most = 0, finest = 0; // halvings of it
     while (most < QCNN_MAX_WEIGHT && n_terms << (most + 1) <= INT32_MAX / 255)
         most++;
     for (size_t i = 0, k = 0; i < n; i++, k = k + 1 < n_scales ? k + 1 : 0) {
-        // After so many halvings the peak would not fit, or the factor.
-        float size = scales[k] * (float)peaks[i] / coarsest, factor = scales[k] / coarsest * 32768 * (float)(1 << shifts[i]);
-        int halvings = 0;
-        for (; halvings < most && peaks[i] > 0 && 2 * size <= 127 && 2 * factor <= 32767; size *= 2, factor *= 2)
-            halvings++;
-        factors[i] = (int16_t)(factor + 0.5F);
+        // As many halvings as let the peak fit, and the factor.
+        const float relative = scales[k] * inverse, size = relative * (float)peaks[i];
+        const float factor = relative * 32768 * (float)(1 << shifts[i]);
+        const int by_size = exponent_of(127 / size), by_factor = exponent_of(32767 / factor);
+        int halvings = by_size < by_factor ? by_size : by_factor;
+        halvings = peaks[i] <= 0 || halvings < 0 ? 0 : halvings < most ? halvings : most;
+        factors[i] = (int16_t)(factor * (float)(1 << halvings) + 0.5F);
         weights[i] = (uint8_t)halvings;
         finest = halvings > finest ? halvings : finest;
     }
