@@ -159,6 +159,7 @@ static void test_coded(void **state)
         float image[30], before[16], after[16];
         for (int i = 0; i < 30; i++)
             image[i] = (float)(i * 37 % 101) / 50 - 1;
+        model->exact = true; // byte tables have a scale for all codewords, and sorting drops those that nobody uses
         assert_int_equal(qcnn_model_prepare(model, "c", NULL), QCNN_OK);
         run_once(model, image, before);
         if (sorted)
@@ -166,6 +167,7 @@ static void test_coded(void **state)
         const bytes file = save_bytes(model);
         qcnn_load_options options = qcnn_load_options_default();
         options.kernels = "c";
+        options.exact = 1;
         assert_int_equal(qcnn_model_load(file.data, file.n, &options, &again, NULL), QCNN_OK);
         assert_same_model(model, again);
         run_once(again, image, after);
