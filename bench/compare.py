@@ -188,10 +188,23 @@ def run_network(network, arguments):
     return result
 
 
+def add_accuracy(path, n_images):
+    """Judges what an earlier run timed: that needs no quiet machine."""
+    with open(path) as file:
+        results = json.load(file)
+    for network in networks.NETWORKS:
+        if network.is_real and network.key in results["networks"]:
+            files = [(key, title, compressed(network, key, options)) for key, title, options in network.files]
+            results["networks"][network.key]["accuracy"] = accuracy.judge(network, files, n_images)
+    with open(path, "w") as file:
+        json.dump(results, file, indent=1)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="under five minutes once the files are made: fewer rounds and tables")
     parser.add_argument("--networks", default=",".join(network.key for network in networks.NETWORKS))
+    parser.add_argument("--only-accuracy", action="store_true", help="time nothing: add accuracy to an earlier run's results")
     parser.add_argument("--images", type=int, help="photographs that accuracy is judged on")
     parser.add_argument("--no-accuracy", action="store_true")
     parser.add_argument("--tables", help="THREADSxBATCH,... instead of the mode's own")
@@ -200,6 +213,9 @@ def main():
     parser.add_argument("--keep", action="store_true", help="keep what an earlier run found for networks that this one leaves out")
     parser.add_argument("-o", "--output", default=os.path.join(networks.WORK, "results.json"))
     arguments = parser.parse_args()
+    if arguments.only_accuracy:
+        add_accuracy(arguments.output, arguments.images)
+        return
     chosen = [network for network in networks.NETWORKS if network.key in arguments.networks.split(",")]
     results = {"date": datetime.datetime.now().isoformat(timespec="minutes"), "mode": "quick" if arguments.quick else "full", "networks": {}}
     results["commit"] = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=networks.ROOT, stdout=subprocess.PIPE, text=True).stdout.strip()
