@@ -64,7 +64,8 @@ static double time_of(const qcnn_model *original, const qcnn_node *node, const q
         tensor.codebook = *form;
         tensor.codebook.codewords = &some;
     }
-    const qcnn_layer_cost cost = qcnn_cost(original->prices, node, &tensor, &original->values[node->inputs[0]].shape, &original->values[node->output].shape);
+    const qcnn_layer_cost cost =
+        qcnn_cost(original->prices, node, &tensor, &original->values[node->inputs[0]].shape, &original->values[node->output].shape);
     return form && cost.lut < cost.dense ? cost.lut : cost.dense;
 }
 
@@ -164,8 +165,8 @@ static qcnn_status window_tensor(const qcnn_statistics *s, const qcnn_shape *sha
     return QCNN_OK;
 }
 
-static qcnn_status fit_window(const qcnn_statistics *s, const qcnn_shape *shape, const float *importance, const qcnn_layer_setting *setting,
-                              double price, uint64_t seed, qcnn_tensor *tensor, qcnn_error *error)
+static qcnn_status fit_window(const char *name, const qcnn_statistics *s, const qcnn_shape *shape, const float *importance,
+                              const qcnn_layer_setting *setting, double price, uint64_t seed, qcnn_tensor *tensor, qcnn_error *error)
 {
     if (setting->subspace == 0) {
         QCNN_TRY(window_tensor(s, shape, tensor, error));
@@ -173,13 +174,24 @@ static qcnn_status fit_window(const qcnn_statistics *s, const qcnn_shape *shape,
     }
     qcnn_codebook form = qcnn_codebook_form(shape, s->groups, setting->set_per_group, setting->subspace, setting->n_codewords);
     form.codeword_type = setting->codeword_type;
-    const qcnn_fit_problem problem = { .n = s->n, .gram = (float **)s->gram, .target = (float **)s->weights };
+    const size_t n = (size_t)s->n * (size_t)s->n;
+    float *moments = qcnn_allocate((size_t)s->groups * n, sizeof *moments), **gram = qcnn_allocate((size_t)s->groups, sizeof *gram);
+    qcnn_status status = moments && gram ? QCNN_OK : qcnn_fail_memory(error, (size_t)s->groups * n * sizeof *moments);
+    for (int g = 0; g < s->groups && status == QCNN_OK; g++) { // a fit works in its moments, which others use at the same time
+        gram[g] = moments + (size_t)g * n;
+        memcpy(gram[g], s->gram[g], n * sizeof *moments);
+    }
+    const qcnn_fit_problem problem = { .n = s->n, .gram = gram, .target = (float **)s->weights };
     const qcnn_fit_options options = {
-        .name = "", .seed = seed, .n_passes = 1, .n_sweeps = 1, .price = (float)price, .importance = importance
+        .name = name, .seed = seed, .n_passes = 1, .n_sweeps = 1, .price = (float)price, .importance = importance
     };
-    QCNN_TRY(qcnn_fit(&form, &problem, &options, tensor, error));
-    tensor->shape = *shape;
-    return QCNN_OK;
+    if (status == QCNN_OK)
+        status = qcnn_fit(&form, &problem, &options, tensor, error);
+    if (status == QCNN_OK)
+        tensor->shape = *shape;
+    qcnn_release(moments);
+    qcnn_release(gram);
+    return status;
 }
 
 // Bits as coded, of a window and of the layer's constant part, and objective of one window.
@@ -187,11 +199,12 @@ static qcnn_status measure_window(const curve_job *job, int w, const qcnn_layer_
                                   double *constant, double *objective, qcnn_error *error)
 {
     const qcnn_statistics *s = &job->layer->windows[w];
-    qcnn_shape shape = qcnn_node_weights(job->original, &job->original->nodes[job->layer->node])->shape;
+    const qcnn_node *node = &job->original->nodes[job->layer->node];
+    qcnn_shape shape = qcnn_node_weights(job->original, node)->shape;
     shape.dims[1] = job->layer->width;
     qcnn_tensor tensor = { 0 };
-    qcnn_status status =
-        fit_window(s, &shape, job->layer->importance, setting, price, qcnn_rng_split(job->seed, (uint64_t)w), &tensor, error);
+    qcnn_status status = fit_window(node->name ? node->name : "", s, &shape, job->layer->importance, setting, price,
+                                    qcnn_rng_split(job->seed, (uint64_t)w), &tensor, error);
     if (status == QCNN_OK)
         status = qcnn_coded_parts(&tensor, bits, constant, error);
     const size_t n = (size_t)qcnn_shape_elements(&shape);
