@@ -11,7 +11,7 @@ typedef struct run_request {
     int n_inputs;
     cli_list outputs;
     const char *kernels;
-    bool exact;
+    bool fast;
     int threads;
 } run_request;
 
@@ -108,7 +108,7 @@ static int run_model(const run_request *request, const qcnn_array *arrays)
 {
     qcnn_model *model = cli_model_open(
         request->model_path,
-        &(cli_model_options){ .kernels = request->kernels, .exact = request->exact, .inputs = arrays, .n_inputs = request->n_inputs });
+        &(cli_model_options){ .kernels = request->kernels, .exact = !request->fast, .inputs = arrays, .n_inputs = request->n_inputs });
     if (!model)
         return CLI_FAILED;
     qcnn_shape *shapes = cli_allocate((size_t)request->n_inputs, sizeof *shapes);
@@ -133,7 +133,7 @@ static int run_run(const cli_command *command, int argc, char **argv)
           .help = "the files to write, in graph output order" },
         CLI_OPTION_THREADS(&request.threads, "1"),
         CLI_OPTION_KERNELS(&request.kernels),
-        CLI_OPTION_EXACT(&request.exact),
+        { .name = "--fast", .flag = &request.fast, .help = "round to bytes as the other commands do; run itself is exact, for comparing" },
         { 0 },
     };
     int n_operands;

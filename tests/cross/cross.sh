@@ -44,7 +44,7 @@ engine=(src/base/*.c src/model/*.c src/engine/*.c)
 compile() {
     local suffixes=$1 kernels object objects=()
     shift
-    kernels=$(find src/kernels -name '*.c' | grep -E "/(cpu|dispatch)\.c|_($suffixes)\.c")
+    kernels=$(find src/kernels -name '*.c' | grep -E "/(cpu|dispatch|prices)\.c|_($suffixes)\.c")
     # shellcheck disable=SC2086
     for source in "${engine[@]}" $kernels; do
         object=$out/$(basename "$source" .c).o
