@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Convolution from byte tables (Wu et al., CVPR 2016, section 3.2, in integers). The image becomes bytes, every pixel and
-// subspace a table of 8-bit entries with one scale for the layer and the image, and each output position adds the entries that
-// its taps choose, many output channels at a time, in 32 bits. An entry of 128 stands for zero; their sum is taken out.
+// subspace a table of 8-bit entries, and each output position adds the entries that its taps choose, many output channels at a time,
+// in 32 bits. Entries count a power of two of the layer's and the image's unit, the same for all of a subspace (table_scale.h): sums
+// run over subspaces of one weight. An entry of 128 stands for zero; their sum is taken out.
 //
 // A ring holds the tables of the input rows under the kernel, [row][subspace][column][entry]. Taps in the padding are left out.
 
