@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 unset OPENBLAS_CORETYPE OPENBLAS_NUM_THREADS OMP_NUM_THREADS
 images=$(dpkg -L dataset-fashion-mnist | grep 't10k-images-idx3-ubyte')
+calibration=$(dpkg -L dataset-fashion-mnist | grep 'train-images-idx3-ubyte')
 out=build/demo
 qcnn=build/qcnn
 model=models/fashion_mnist
@@ -14,9 +15,9 @@ mkdir -p $out
 # The value of a number in a JSON object: the first one of that name.
 number() { grep -o "\"$2\":[[:space:]]*[-0-9.e+]*" "$1" | head -n 1 | grep -o '[-0-9.e+]*$'; }
 
-echo "1. compress $model.onnx"
+echo "1. compress $model.onnx 25 times, calibrated on images without labels, settings searched for"
 $qcnn compress $model.onnx -o $out/fashion_mnist.qcnn --preprocess $model.preprocess.json --classes $model.classes.txt \
-    --set "$(cat models/fashion_mnist.settings)" --report $out/report.html
+    --calib "$calibration" --ratio 25 --report $out/report.html
 
 echo; echo "2. judge both on all 10,000 test images"
 $qcnn eval $out/fashion_mnist.qcnn "$images" --against $model.onnx --json >$out/eval.json
