@@ -4,7 +4,7 @@
 
     bench/ablation/ablation.py [--rows NAME,...] [--long] [--limit N] [--threads N] [--list]
 
-Each row is a `qcnn compress` and a `qcnn eval` of its file on the validation images, in exact arithmetic. Both are kept in
+Each row is a `qcnn compress` and a `qcnn eval` of its file on the validation images, by the engine as it runs. Both are kept in
 build/ablation (a file and what was measured of it) and done again only when the command line, the program or the number of
 images changes. Rows marked long train or search for many minutes: they are done with --long, or when named.
 """
@@ -23,9 +23,14 @@ PAGE = os.path.join(ROOT, "docs/accuracy.md")
 CURVE = os.path.join(ROOT, "docs/loss_over_size.svg")
 
 CONV2 = "conv1=3/256/int8,conv2=2/128/int8/groups,conv3=2/128/int8,conv4=2/128/int8/groups,conv5=2/128/int8/groups"
-CONV4 = "conv1=3/128/int8,conv2=4/128/int8/groups,conv3=4/128/int8,conv4=4/128/int8/groups,conv5=4/128/int8/groups"
-FINE = ["--set", CONV2 + ",fc6=4/64/int8:31,fc7=4/64/int8:31,fc8=2/64/int8:31"]
-COARSE = ["--set", CONV4 + ",fc6=8/128/int8:15,fc7=8/128/int8:15,fc8=2/32/int8:31"]
+CONV2_COARSE = "conv1=3/256/int8,conv2=2/128/int8:31/groups,conv3=2/128/int8:31,conv4=2/128/int8:31/groups,conv5=2/128/int8:31/groups"
+CONV6 = "conv1=3/256/int8,conv2=6/128/int8/groups,conv3=6/128/int8,conv4=4/128/int8/groups,conv5=4/128/int8/groups"
+FC4 = ",fc6=4/64/int8:31,fc7=4/64/int8:31,fc8=2/64/int8:31"
+
+
+def priced(price, settings):
+    return ["--rate-price", price, "--set", settings]
+
 
 # name, what it shows, arguments of qcnn compress, whether it is long, whether it is a point of the curve
 ROWS = [
@@ -34,15 +39,17 @@ ROWS = [
     ("network", "paper's settings, front to back", ["--correction", "network"], False, True),
     ("float16", "the same, codewords in float16", ["--set", "{float16}"], False, False),
     ("int8", "the same, codewords in int8", ["--set", "{int8}"], False, False),
-    ("refine", "paper's settings, front to back, then refined for 40 minutes", ["--refine", "40"], True, True),
-    ("price25", "fine convolutions, a price on bits: about 25x", ["--rate-price", "1e-10"] + FINE, False, True),
-    ("price35", "the same, a higher price: about 35x", ["--rate-price", "2.5e-10"] + FINE, False, True),
-    ("price50", "longer subspaces, a higher price: about 50x", ["--rate-price", "5e-10"] + COARSE, False, True),
-    ("price70", "a higher price: about 70x", ["--rate-price", "1e-9"] + COARSE, False, True),
-    ("ratio25", "settings from the search: --ratio 25", ["--ratio", "25"], True, True),
-    ("ratio35", "--ratio 35", ["--ratio", "35"], True, True),
-    ("ratio50", "--ratio 50", ["--ratio", "50"], True, True),
-    ("ratio70", "--ratio 70", ["--ratio", "70"], True, True),
+    ("refine", "paper's settings, front to back, refined for 40 minutes", ["--refine", "40"], True, True),
+    ("speed", "a price on bits, convolutions for speed (C'=6 and 4)", priced("5e-11", CONV6 + FC4), False, False),
+    ("s25b", "a price of 5e-11, convolutions C'=2", priced("5e-11", CONV2 + FC4), False, True),
+    ("s25", "1e-10", priced("1e-10", CONV2 + FC4), False, True),
+    ("s35", "1.3e-10", priced("1.3e-10", CONV2 + FC4), False, True),
+    ("s50", "2.6e-10, fc6 C'=8", priced("2.6e-10", CONV2_COARSE + ",fc6=8/128/int8:15,fc7=4/64/int8:31,fc8=2/64/int8:31"), False, True),
+    ("s70", "6e-10, fc6 and fc7 C'=8", priced("6e-10", CONV2_COARSE + ",fc6=8/64/int8:15,fc7=8/128/int8:15,fc8=2/32/int8:31"), False, True),
+    ("ratio25", "settings from the search: --ratio 25", ["--ratio", "25"], True, False),
+    ("ratio35", "--ratio 35", ["--ratio", "35"], True, False),
+    ("ratio50", "--ratio 50", ["--ratio", "50"], True, False),
+    ("ratio70", "--ratio 70", ["--ratio", "70"], True, False),
 ]
 
 PAPER = {"conv1": "3/128", "conv2": "8/128", "conv3": "8/128", "conv4": "8/128", "conv5": "8/128", "fc6": "4/32", "fc7": "4/32", "fc8": "1/16"}
@@ -70,14 +77,18 @@ def original_scores(limit, threads):
     return path
 
 
-def measure(row, options):
-    name, _, arguments, _, _ = row
-    arguments = [filled(argument) for argument in arguments]
+def command_of(row, threads):
+    arguments = [filled(argument) for argument in row[2]]
     calibration = [] if "none" in arguments else ["--calib", f"{DATA}/calib"]
+    return [QCNN, "compress", f"{DATA}/alexnet200.onnx", "-o", os.path.join(WORK, row[0] + ".qcnn"), "--preprocess", f"{DATA}/preprocess.json",
+            "--classes", f"{DATA}/classes.txt", "--threads", str(threads), "--json"] + calibration + arguments
+
+
+def measure(row, options):
+    name = row[0]
     path = os.path.join(WORK, name)
-    command = [QCNN, "compress", f"{DATA}/alexnet200.onnx", "-o", path + ".qcnn", "--preprocess", f"{DATA}/preprocess.json", "--classes",
-               f"{DATA}/classes.txt", "--threads", str(options.threads), "--json"] + calibration + arguments
-    mark = [command[2:], options.limit]
+    command = command_of(row, options.threads)
+    mark = [row[2], options.limit]
     if os.path.exists(path + ".json"):
         known = json.load(open(path + ".json"))
         if known["mark"] == mark:
@@ -86,7 +97,7 @@ def measure(row, options):
     compressed = run(command, path + ".log")
     print(f"{name}: judging on {options.limit or 'all'} images", file=sys.stderr, flush=True)
     judged = run([QCNN, "eval", path + ".qcnn", f"{DATA}/val", "--against", original_scores(options.limit, options.threads), "--limit",
-                  str(options.limit), "--threads", str(options.threads), "--exact", "--json"], path + ".eval.log")
+                  str(options.limit), "--threads", str(options.threads), "--json"], path + ".eval.log")
     result = {"mark": mark, "compressed": compressed, "judged": judged}
     with open(path + ".json", "w") as file:
         json.dump(result, file, indent=1)
