@@ -77,7 +77,11 @@ static qcnn_status compress_to_ratio(budget *b, qcnn_error *error)
     for (int attempt = 0; attempt < N_ATTEMPTS; attempt++) {
         qcnn_search_result expected;
         double n_bytes = 0;
-        QCNN_TRY(try_size(b, asked, wanted, &expected, &n_bytes, error));
+        b->attempts.checkpoint = attempt == 0 ? b->options->checkpoint : NULL; // one file for the longest part: the first attempt
+        const qcnn_status status = try_size(b, asked, wanted, &expected, &n_bytes, error);
+        if (status == QCNN_ERROR_ARGUMENT && b->best)
+            break; // the corrected aim is beyond all settings
+        QCNN_TRY(status);
         if (fabs(n_bytes - wanted) <= ratio_tolerance * wanted || expected.file_bytes < (1 - ratio_tolerance) * asked)
             break; // near enough, or already all that settings can give
         asked *= wanted / n_bytes;
@@ -111,6 +115,7 @@ static qcnn_status compress_to_drop(budget *b, qcnn_error *error)
     const double limit = b->options->max_drop / 100;
     double divergence = limit / qcnn_search_drop_rate(b->search), drop = 0;
     for (int attempt = 0; attempt < N_ATTEMPTS || (!b->best && attempt < 2 * N_ATTEMPTS); attempt++) {
+        b->attempts.checkpoint = attempt == 0 ? b->options->checkpoint : NULL;
         QCNN_TRY(try_divergence(b, divergence, limit, &drop, error));
         if (drop <= limit && drop >= (1 - drop_tolerance) * limit)
             break;

@@ -294,6 +294,26 @@ qcnn_status qcnn_curves_find(const qcnn_model *original, const qcnn_surveyed_lay
     return measure_all(&job, parallel, error);
 }
 
+qcnn_status qcnn_curves_probe(const qcnn_model *original, const qcnn_surveyed_layer *layer, uint64_t seed, double *bits, double *divergence,
+                              qcnn_error *error)
+{
+    qcnn_setting_curve room[MAX_CURVES];
+    qcnn_layer_curves curves = { .node = layer->node, .curves = room };
+    add_candidates(original, layer, &(qcnn_layer_setting){ 0 }, &curves);
+    *bits = *divergence = 0;
+    if (curves.n_curves == 0)
+        return QCNN_OK;
+    int n_books = 0; // codebooks come first
+    while (n_books < curves.n_curves && room[n_books].setting.subspace > 0)
+        n_books++;
+    const curve_job job = { .original = original, .layer = layer, .seed = seed, .curves = &curves };
+    qcnn_setting_curve *middle = &room[n_books > 0 ? n_books / 2 : curves.n_curves - 1];
+    QCNN_TRY(measure(&job, middle, 0, error));
+    *bits = middle->bits[0];
+    *divergence = middle->divergence[0];
+    return QCNN_OK;
+}
+
 void qcnn_curve_at(const qcnn_setting_curve *curve, double lowest, double price, double *bits, double *divergence)
 {
     // Price 0 stands one step below the lowest one.

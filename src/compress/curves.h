@@ -7,10 +7,10 @@
 #include "compress/settings.h"
 #include "compress/survey.h"
 
-enum { QCNN_N_PRICES = 6 };
+enum { QCNN_N_PRICES = 7 };
 
 // Prices are in divergence per bit. The first is 0; each other one is QCNN_PRICE_STEP times the one before.
-static const double QCNN_PRICE_STEP = 4;
+static const double QCNN_PRICE_STEP = 5;
 
 typedef struct qcnn_setting_curve {
     qcnn_layer_setting setting;
@@ -29,6 +29,10 @@ typedef struct qcnn_layer_curves {
 qcnn_status qcnn_curves_find(const qcnn_model *original, const qcnn_surveyed_layer *layer, const qcnn_layer_setting *fixed, double lowest,
                              uint64_t seed, const qcnn_parallel *parallel, qcnn_layer_curves *curves, qcnn_error *error);
 void qcnn_curves_free(qcnn_layer_curves *curves);
+
+// Bits and divergence of a setting from the middle of those that would be tried, at price 0: what is usual in this network.
+qcnn_status qcnn_curves_probe(const qcnn_model *original, const qcnn_surveyed_layer *layer, uint64_t seed, double *bits, double *divergence,
+                              qcnn_error *error);
 
 // Bits and divergence of a setting at any price: straight lines between their logarithms.
 void qcnn_curve_at(const qcnn_setting_curve *curve, double lowest, double price, double *bits, double *divergence);

@@ -10,10 +10,9 @@
 #include "base/rng.h"
 #include "compress/curves.h"
 
-// The row of prices begins where a file of 1/50 that costs 0.03 would cost a hundred times as much a bit.
-static const double usual_ratio = 50, usual_divergence = 0.03, lowest_share = 1.0 / 16;
-static const double nearly = 1.03;    // times the best: settings among which time decides
-static const double steerable = 0.15; // how much bits must change with the price (logarithms of both) to be steered by it
+static const double lowest_share = 1.0 / 20; // of what a bit usually saves, where the row of prices begins
+static const double nearly = 1.03;           // times the best: settings among which time decides
+static const double steerable = 0.15;        // how much bits must change with the price (logarithms of both) to be steered by it
 enum { N_BISECTIONS = 40, SECTION_BYTES = 48 + 32 + 32 }; // entry, description, padding
 
 struct qcnn_search {
@@ -61,6 +60,20 @@ static qcnn_status find_fixed_bytes(qcnn_search *search, qcnn_error *error)
     return QCNN_OK;
 }
 
+// The lowest price above 0: a share of the divergence that a bit stands for where all layers have middling settings.
+static qcnn_status find_lowest(qcnn_search *search, uint64_t seed, qcnn_error *error)
+{
+    double bits = 0, divergence = 0;
+    for (int i = 0; i < search->survey.n_layers; i++) {
+        double of_bits, of_divergence;
+        QCNN_TRY(qcnn_curves_probe(search->original, &search->survey.layers[i], seed, &of_bits, &of_divergence, error));
+        bits += of_bits;
+        divergence += of_divergence;
+    }
+    search->lowest = bits > 0 && divergence > 0 ? lowest_share * divergence / bits : 1e-12;
+    return QCNN_OK;
+}
+
 static qcnn_status find_curves(qcnn_search *search, const qcnn_compress_options *options, const qcnn_layer_setting *fixed,
                                qcnn_error *error)
 {
@@ -87,11 +100,12 @@ qcnn_status qcnn_search_new(const qcnn_model *original, const qcnn_samples *samp
     if (!search)
         return qcnn_fail_memory(error, sizeof *search);
     search->original = original;
-    search->lowest = lowest_share * usual_divergence * usual_ratio / (8 * (double)qcnn_model_original_bytes(original));
     qcnn_status status = qcnn_survey_make(original, samples, judge, qcnn_rng_split(options->seed, original->n_nodes + 1), options->parallel,
                                           options->progress, &search->survey, error);
     if (status == QCNN_OK)
         status = find_fixed_bytes(search, error);
+    if (status == QCNN_OK)
+        status = find_lowest(search, options->seed, error);
     if (status == QCNN_OK)
         status = find_curves(search, options, fixed, error);
     if (status != QCNN_OK) {
@@ -218,7 +232,7 @@ typedef enum search_goal { GOAL_BYTES, GOAL_DIVERGENCE } search_goal;
 // The lowest price at which the file is no larger than `limit`, or the highest at which it diverges no more.
 static qcnn_status find_price(const qcnn_search *search, search_goal goal, double limit, search_choice *choice, qcnn_error *error)
 {
-    double low = log(search->lowest / 64), high = log(search->lowest * pow(QCNN_PRICE_STEP, QCNN_N_PRICES + 1));
+    double low = log(search->lowest) - 20, high = low + 20 + log(QCNN_PRICE_STEP) * QCNN_N_PRICES + 10;
     choose(search, exp(high), choice);
     if (goal == GOAL_BYTES && choice->bytes > limit)
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "no settings make the file so small: at most about %.1f times are reached",

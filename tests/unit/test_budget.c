@@ -47,10 +47,10 @@ static void test_ratio_is_hit(void **state)
     (void)state;
     qcnn_model *original = new_model();
     qcnn_dataset *dataset = new_dataset(1);
-    qcnn_model *compressed = compress(original, dataset, (goal){ .ratio = 10 });
+    qcnn_model *compressed = compress(original, dataset, (goal){ .ratio = 8 });
     const double ratio = (double)qcnn_model_original_bytes(original) / (double)size_of(compressed);
-    print_message("asked for 10, got %.3f\n", ratio);
-    assert_true(fabs(ratio / 10 - 1) < 0.02);
+    print_message("asked for 8, got %.3f\n", ratio);
+    assert_true(fabs(ratio / 8 - 1) < 0.02);
     qcnn_model_free(compressed);
     qcnn_dataset_free(dataset);
     qcnn_model_free(original);
@@ -64,6 +64,20 @@ static void test_too_small(void **state)
     qcnn_error error;
     assert_int_equal(try_compress(original, dataset, (goal){ .ratio = 1000 }, &compressed, &error), QCNN_ERROR_ARGUMENT);
     assert_non_null(strstr(error.message, "no settings make the file so small"));
+    qcnn_dataset_free(dataset);
+    qcnn_model_free(original);
+}
+
+// Images that are all the same gray, 0 once normalised: every input of every layer is constant, most of them 0.
+static void test_constant_inputs(void **state)
+{
+    (void)state;
+    static uint8_t file[16 + N_IMAGES * SIDE * SIDE] = { 0, 0, 8, 3, 0, 0, 0, N_IMAGES, 0, 0, 0, SIDE, 0, 0, 0, SIDE };
+    memset(file + 16, 128, sizeof file - 16);
+    qcnn_model *original = new_model();
+    qcnn_dataset *dataset;
+    assert_int_equal(qcnn_dataset_from_idx(file, sizeof file, NULL, 0, &dataset, NULL), QCNN_OK);
+    qcnn_model_free(compress(original, dataset, (goal){ .ratio = 8 }));
     qcnn_dataset_free(dataset);
     qcnn_model_free(original);
 }
@@ -168,8 +182,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ratio_is_hit),           cmocka_unit_test(test_too_small),
-        cmocka_unit_test(test_named_layers_are_kept),  cmocka_unit_test(test_drop_is_kept_to),
-        cmocka_unit_test(test_diagnosis_finds_the_layer), cmocka_unit_test(test_threads_change_nothing),
+        cmocka_unit_test(test_constant_inputs),        cmocka_unit_test(test_named_layers_are_kept),
+        cmocka_unit_test(test_drop_is_kept_to),        cmocka_unit_test(test_diagnosis_finds_the_layer),
+        cmocka_unit_test(test_threads_change_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
