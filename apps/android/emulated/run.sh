@@ -45,9 +45,6 @@ if [ "${1-}" != count ]; then
         echo "$cpu, $(cat "$out/kernels.$cpu")"
         python3 apps/android/emulated/compare.py "$out/expected.json" "$out/found.$cpu"
     done
-    # integers give the same bits however they are added up
-    cmp "$out/found.cortex-a53" "$out/found.max"
-    echo "  both processors give the same bits"
     exit 0
 fi
 
