@@ -41,7 +41,7 @@ static qcnn_status restore_layer(const qcnn_model *original, size_t n, qcnn_mode
     return QCNN_OK;
 }
 
-// Judges the network in which layer `index` alone is compressed, or all but it.
+// Judges the network in which layer `index` alone is compressed, or all but it (n_nodes: all).
 static qcnn_status judge_mixture(const qcnn_model *original, const qcnn_model *compressed, const qcnn_judge *judge, size_t index,
                                  bool alone, qcnn_verdict *verdict, qcnn_error *error)
 {
@@ -51,6 +51,7 @@ static qcnn_status judge_mixture(const qcnn_model *original, const qcnn_model *c
     for (size_t n = 0; n < model->n_nodes && status == QCNN_OK; n++)
         if (qcnn_node_weights(model, &model->nodes[n]) && qcnn_node_weights(original, &original->nodes[n]) && (n == index) != alone)
             status = restore_layer(original, n, model, error);
+    model->exact = true; // integer arithmetic would also round the layers that are not compressed
     if (status == QCNN_OK)
         status = qcnn_model_prepare(model, qcnn_model_kernels(compressed), error);
     if (status == QCNN_OK)
@@ -70,7 +71,7 @@ static qcnn_status diagnose_layers(const qcnn_model *original, const qcnn_model 
                                    const qcnn_progress *progress, qcnn_diagnosis *diagnosis, qcnn_error *error)
 {
     qcnn_verdict verdict;
-    QCNN_TRY(qcnn_judge_model(judge, compressed, &verdict, error));
+    QCNN_TRY(judge_mixture(original, compressed, judge, compressed->n_nodes, false, &verdict, error));
     diagnosis->agreement = verdict.agreement;
     diagnosis->divergence = verdict.divergence;
     for (size_t n = 0; n < compressed->n_nodes; n++) {
