@@ -298,7 +298,10 @@ static void put_diagnosis(const page *p)
         cli_text bytes;
         if (!of->known)
             continue;
-        snprintf(error, sizeof error, layer->error < 0 ? "" : "%.4f", layer->error);
+        if (layer->error < 0)
+            error[0] = 0;
+        else
+            snprintf(error, sizeof error, "%.4f", layer->error);
         fputs("<tr><td>", p->out);
         put_text(p->out, layer->name);
         fprintf(p->out,
