@@ -4,6 +4,7 @@
 
 #include "compress/refine.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -39,11 +40,23 @@ typedef struct refinement {
 
 // ---- results --------------------------------------------------------------------------------------------------------
 
+// The largest integer that an int8 codebook uses: coarser ones cost fewer bits, and are to stay so.
+static int largest_integer(const qcnn_codebook *book)
+{
+    const size_t n = (size_t)book->n_codewords * (size_t)book->subspace, n_books = (size_t)book->n_sets * (size_t)book->n_subspaces;
+    float largest = 1;
+    for (size_t i = 0; book->scales && i < n_books * n; i++)
+        if (book->scales[i / n] > 0)
+            largest = fmaxf(largest, rintf(fabsf(book->codewords[i]) / book->scales[i / n]));
+    return largest < QCNN_MAX_INTEGER ? (int)largest : QCNN_MAX_INTEGER;
+}
+
 static qcnn_status store_weights(qcnn_tensor *tensor, const qcnn_train_weights *weights, qcnn_error *error)
 {
     float *codewords = qcnn_allocate(weights->n_codewords, sizeof *codewords);
     uint8_t *assignments = qcnn_allocate(weights->n_assignments, 1);
     float *scales = tensor->owned_scales;
+    const int largest = largest_integer(&tensor->codebook);
     const size_t n_scales = (size_t)weights->book.n_sets * (size_t)weights->book.n_subspaces;
     if (tensor->codebook.scales && !scales) // the compressed model's: rounding will need room of its own
         scales = qcnn_allocate(n_scales, sizeof *scales);
@@ -64,7 +77,7 @@ static qcnn_status store_weights(qcnn_tensor *tensor, const qcnn_train_weights *
     tensor->stored_bytes = 0;
     tensor->error = -1; // of the layer alone: no longer what it was
     if (tensor->codebook.codeword_type != QCNN_FLOAT32)
-        return qcnn_codebook_round(tensor, tensor->codebook.codeword_type, QCNN_MAX_INTEGER, error);
+        return qcnn_codebook_round(tensor, tensor->codebook.codeword_type, largest, error);
     return QCNN_OK;
 }
 
