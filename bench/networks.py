@@ -140,7 +140,7 @@ NETWORKS = (
 
 # ---- photographs ----------------------------------------------------------------------------------------------------
 
-IMAGENET = {"resize_shorter": 256, "crop": 224, "channels": "RGB", "mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
+IMAGENET = {"resize_shorter": 256, "interpolation": "bilinear", "crop": 224, "channels": "RGB", "mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
 
 
 def preprocessing(network):
