@@ -158,7 +158,12 @@ public final class NetworkTest {
         ByteBuffer pixels = ByteBuffer.allocateDirect(28 * 28 * 4);
         refuses(argument, "pixels on the heap", () -> network.preprocess(ByteBuffer.allocate(784), 28, 28, 1, in[0]));
         refuses(argument, "too few pixels", () -> network.preprocess(pixels, 1000, 1000, 4, in[0]));
-        refuses(argument, "sizes that wrap", () -> network.preprocess(pixels, 1 << 30, 1 << 30, 4, in[0]));
+        refuses(argument, "sizes beyond all bounds", () -> network.preprocess(pixels, 1 << 30, 1 << 30, 4, in[0]));
+        refuses(argument, "sizes whose product is negative in 64 bits", () -> network.preprocess(pixels, Integer.MAX_VALUE, Integer.MAX_VALUE, 4, in[0]));
+        refuses(argument, "sizes whose product is 0 in 64 bits", () -> network.preprocess(pixels, 1 << 30, 1 << 30, 16, in[0]));
+        refuses(argument, "a pixel too few", () -> network.preprocess(pixels, 28 * 28 + 1, 1, 4, in[0]));
+        refuses(argument, "five channels", () -> network.preprocess(pixels, 1, 1, 5, in[0]));
+        refuses(argument, "a read-only tensor", () -> network.preprocess(pixels, 28, 28, 4, in[0].asReadOnlyBuffer()));
         refuses(argument, "no width", () -> network.preprocess(pixels, 0, 28, 1, in[0]));
         refuses(QcnnException.class, "two channels", () -> network.preprocess(pixels, 28, 28, 2, in[0]));
         refuses(QcnnException.class, "a small tensor", () -> network.preprocess(pixels, 28, 28, 1, small));

@@ -163,7 +163,10 @@ public final class Network implements Closeable {
         if (json == null)
             throw new IllegalStateException("the network has no preprocessing stored");
         check(tensor, "the tensor");
-        if (!pixels.isDirect() || width < 1 || height < 1 || channels < 1 || (long) width * height * channels > pixels.capacity())
+        if (tensor.isReadOnly())
+            throw new IllegalArgumentException("the tensor is read-only");
+        if (!pixels.isDirect() || width < 1 || height < 1 || channels < 1 || channels > 4 ||
+            (long) width * height > pixels.capacity() / channels) // three factors would overflow
             throw new IllegalArgumentException("the pixels are not a direct buffer of " + width + " x " + height + " x " + channels);
         nativePreprocess(json.getBytes(StandardCharsets.UTF_8), pixels, width, height, channels, tensor, tensor.capacity());
     }
