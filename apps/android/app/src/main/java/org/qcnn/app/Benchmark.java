@@ -2,6 +2,7 @@
 package org.qcnn.app;
 
 import android.os.Bundle;
+import android.util.Log;
 import java.nio.FloatBuffer;
 import java.util.Arrays;
 import org.qcnn.engine.Network;
@@ -73,6 +74,11 @@ final class Benchmark {
         listener = newListener;
     }
 
+    void unlisten(Listener old) {
+        if (listener == old)
+            listener = null;
+    }
+
     void stop() {
         stopping = true;
     }
@@ -94,6 +100,9 @@ final class Benchmark {
                 found = measure(runs, threads);
             } catch (Failure e) {
                 failure = e;
+            } catch (RuntimeException | OutOfMemoryError e) {
+                Log.w("Lookup", "measuring", e);
+                failure = app.engine.failure(e);
             }
             Report finished = found;
             Failure failed = failure;

@@ -55,7 +55,7 @@ public final class BenchmarkActivity extends Activity implements Benchmark.Liste
 
     @Override
     protected void onStop() {
-        app.benchmark.listen(null);
+        app.benchmark.unlisten(this);
         if (!isChangingConfigurations())
             app.benchmark.stop(); // what is not looked at need not warm the phone
         super.onStop();

@@ -43,6 +43,11 @@ final class Classifier {
         listener = newListener;
     }
 
+    void unlisten(Listener old) {
+        if (listener == old)
+            listener = null;
+    }
+
     private interface Work {
         Answer run() throws Failure;
     }
@@ -96,6 +101,9 @@ final class Classifier {
                 failure = e;
             } catch (OutOfMemoryError e) {
                 failure = new Failure(R.string.too_large);
+            } catch (RuntimeException e) {
+                Log.w("Lookup", "looking at a photo", e);
+                failure = new Failure(R.string.cannot_open);
             }
             Answer done = answer;
             Failure failed = failure;
@@ -147,18 +155,19 @@ final class Classifier {
         Bitmap bitmap = decoded.bitmap;
         try {
             preprocess(network, bitmap);
-        } catch (QcnnException e) {
-            throw new Failure(R.string.model_fails, app.engine.name(), e.getMessage());
+            found.preprocessMs = now() - start;
+
+            start = now();
+            app.engine.session().run(app.engine.input(), app.engine.output());
+            found.networkMs = now() - start;
+
+            found.width = decoded.width;
+            found.height = decoded.height;
+            ModelStore.checkFinite(app.engine.output());
+            describe(found, network);
+        } catch (QcnnException | Failure | RuntimeException e) {
+            throw app.engine.failure(e);
         }
-        found.preprocessMs = now() - start;
-
-        start = now();
-        app.engine.session().run(app.engine.input(), app.engine.output());
-        found.networkMs = now() - start;
-
-        found.width = decoded.width;
-        found.height = decoded.height;
-        describe(found, network);
         Failure remark = null;
         try {
             app.history.add(found, bitmap);

@@ -40,13 +40,25 @@ final class Engine {
             output = Network.tensor(network.outputShape(0));
             id = selected;
             return network;
-        } catch (IOException | QcnnException | IllegalArgumentException e) {
+        } catch (IOException | QcnnException | Failure | RuntimeException | OutOfMemoryError e) {
             close();
-            throw new Failure(R.string.model_fails, ModelStore.name(selected), String.valueOf(e.getMessage()));
-        } catch (Failure e) {
-            close();
-            throw new Failure(R.string.model_fails, ModelStore.name(selected), e);
+            throw failure(selected, e);
         }
+    }
+
+    /** Says that the model in use fails, and why. */
+    Failure failure(Throwable e) {
+        return failure(id, e);
+    }
+
+    private static Failure failure(String model, Throwable e) {
+        return new Failure(R.string.model_fails, model == null ? "" : ModelStore.name(model), ModelStore.reason(e));
+    }
+
+    /** Of a model that is deleted: another may get its id. */
+    void forget(String gone) {
+        if (gone.equals(id))
+            close();
     }
 
     String name() {
@@ -72,6 +84,8 @@ final class Engine {
             network.close();
         session = null;
         network = null;
+        input = null;
+        output = null;
         id = null;
     }
 }

@@ -31,9 +31,23 @@ final class Files {
     }
 
     static void copy(InputStream in, OutputStream out) throws IOException {
+        copy(in, out, Long.MAX_VALUE);
+    }
+
+    /** At most `limit` bytes. */
+    static void copy(InputStream in, OutputStream out, long limit) throws IOException {
         byte[] buffer = new byte[1 << 16];
-        for (int n; (n = in.read(buffer)) > 0;)
+        long left = limit;
+        for (int n; left > 0 && (n = in.read(buffer, 0, (int) Math.min(buffer.length, left))) > 0; left -= n)
             out.write(buffer, 0, n);
+    }
+
+    /** Deletes what a process that died while writing left behind. */
+    static void sweep(File folder) {
+        String[] names = folder.list();
+        for (int i = 0; names != null && i < names.length; i++)
+            if (names[i].endsWith(".part") || names[i].endsWith(".new"))
+                new File(folder, names[i]).delete();
     }
 
     static String readText(File file) throws IOException {

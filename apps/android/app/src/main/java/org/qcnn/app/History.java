@@ -35,16 +35,21 @@ final class History {
         result.id = System.currentTimeMillis();
         while (record(result.id).exists())
             result.id++;
-        Bitmap small = shrink(photo, PHOTO_SIDE);
+        boolean kept = false;
         try {
+            Bitmap small = shrink(photo, PHOTO_SIDE);
             Files.write(photo(result.id), out -> {
                 if (!small.compress(Bitmap.CompressFormat.JPEG, 90, out))
                     throw new IOException("the photo could not be encoded");
             });
             String json = result.toJson();
             Files.write(record(result.id), out -> out.write(json.getBytes("UTF-8")));
+            kept = true;
         } catch (JSONException e) {
             throw new IOException(e);
+        } finally {
+            if (!kept)
+                photo(result.id).delete();
         }
         List<Long> ids = ids();
         for (int i = LIMIT; i < ids.size(); i++)
@@ -69,6 +74,11 @@ final class History {
                     ids.add(Long.parseLong(name.substring(0, name.length() - 5)));
         }
         return ids;
+    }
+
+    /** What a result that was cut short left behind. */
+    synchronized void sweep() {
+        Files.sweep(folder);
     }
 
     /** Newest first; what cannot be read is left out. */
@@ -107,5 +117,14 @@ final class History {
         options.inSampleSize = Math.max(1, Math.min(options.outWidth, options.outHeight) / side);
         options.inJustDecodeBounds = false;
         return BitmapFactory.decodeFile(path, options);
+    }
+
+    /** The same with a shorter side of no more than `side` pixels. */
+    Bitmap loadThumb(long id, int side) {
+        Bitmap photo = loadPhoto(id, side);
+        if (photo == null)
+            return null;
+        int shorter = Math.min(photo.getWidth(), photo.getHeight()), longer = Math.max(photo.getWidth(), photo.getHeight());
+        return shorter <= side ? photo : shrink(photo, (int) ((long) longer * side / shorter));
     }
 }

@@ -7,6 +7,7 @@ import android.content.Intent;
 import android.graphics.Bitmap;
 import android.os.Bundle;
 import android.text.format.DateUtils;
+import android.util.Log;
 import android.util.LruCache;
 import android.view.View;
 import android.view.ViewGroup;
@@ -20,9 +21,15 @@ import java.util.List;
 /** Photos looked up before, newest first: to open, share and delete. */
 public final class HistoryActivity extends Activity {
     private static final int THUMB_SIDE = 200;
+    private static final int CACHE_BYTES = (int) Math.min(Integer.MAX_VALUE, Runtime.getRuntime().maxMemory() / 8);
     private LookupApp app;
     private List<Result> results = new ArrayList<>();
-    private final LruCache<Long, Bitmap> thumbs = new LruCache<>(60);
+    private final LruCache<Long, Bitmap> thumbs = new LruCache<Long, Bitmap>(CACHE_BYTES) {
+        @Override
+        protected int sizeOf(Long id, Bitmap thumb) {
+            return thumb.getByteCount();
+        }
+    };
     private final Adapter adapter = new Adapter();
 
     @Override
@@ -44,13 +51,19 @@ public final class HistoryActivity extends Activity {
 
     private void load() {
         app.pictures.execute(() -> {
-            List<Result> found = app.history.list();
-            app.main.post(() -> {
-                results = found;
-                adapter.notifyDataSetChanged();
-                Ui.show(findViewById(R.id.empty), results.isEmpty());
-            });
+            try {
+                List<Result> found = app.history.list();
+                app.main.post(() -> show(found));
+            } catch (RuntimeException | OutOfMemoryError e) {
+                Log.w("Lookup", "the history", e);
+            }
         });
+    }
+
+    private void show(List<Result> found) {
+        results = found;
+        adapter.notifyDataSetChanged();
+        Ui.show(findViewById(R.id.empty), results.isEmpty());
     }
 
     private void open(Result result) {
@@ -94,13 +107,17 @@ public final class HistoryActivity extends Activity {
         if (known != null)
             return;
         app.pictures.execute(() -> {
-            Bitmap thumb = app.history.loadPhoto(id, THUMB_SIDE);
-            if (thumb != null)
-                app.main.post(() -> {
-                    thumbs.put(id, thumb);
-                    if (Long.valueOf(id).equals(view.getTag())) // the row may show another photo by now
-                        view.setImageBitmap(thumb);
-                });
+            try {
+                Bitmap thumb = app.history.loadThumb(id, THUMB_SIDE);
+                if (thumb != null)
+                    app.main.post(() -> {
+                        thumbs.put(id, thumb);
+                        if (Long.valueOf(id).equals(view.getTag())) // the row may show another photo by now
+                            view.setImageBitmap(thumb);
+                    });
+            } catch (RuntimeException | OutOfMemoryError e) {
+                Log.w("Lookup", "a small picture", e); // the row stays without
+            }
         });
     }
 

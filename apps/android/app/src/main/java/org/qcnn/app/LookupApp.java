@@ -31,5 +31,9 @@ public final class LookupApp extends Application {
         engine = new Engine(models);
         classifier = new Classifier(this);
         benchmark = new Benchmark(this);
+        worker.execute(() -> {
+            models.sweep();
+            history.sweep();
+        });
     }
 }

@@ -81,7 +81,7 @@ public final class MainActivity extends Activity implements Classifier.Listener 
 
     @Override
     protected void onStop() {
-        app.classifier.listen(null);
+        app.classifier.unlisten(this);
         super.onStop();
     }
 
@@ -96,12 +96,16 @@ public final class MainActivity extends Activity implements Classifier.Listener 
     private void handle(Intent intent) {
         if (intent == null || (intent.getFlags() & Intent.FLAG_ACTIVITY_LAUNCHED_FROM_HISTORY) != 0)
             return;
-        if (Intent.ACTION_SEND.equals(intent.getAction())) {
-            Uri uri = intent.getParcelableExtra(Intent.EXTRA_STREAM);
-            look(uri);
-        } else if (intent.hasExtra(EXTRA_RESULT)) {
-            remark = null;
-            app.classifier.open(intent.getLongExtra(EXTRA_RESULT, 0));
+        try {
+            if (Intent.ACTION_SEND.equals(intent.getAction())) {
+                Uri uri = intent.getParcelableExtra(Intent.EXTRA_STREAM);
+                look(uri);
+            } else if (intent.hasExtra(EXTRA_RESULT)) {
+                remark = null;
+                app.classifier.open(intent.getLongExtra(EXTRA_RESULT, 0));
+            }
+        } catch (RuntimeException e) { // the extras are another app's and may be anything
+            say(R.string.cannot_open);
         }
     }
 
@@ -123,13 +127,19 @@ public final class MainActivity extends Activity implements Classifier.Listener 
     }
 
     private void choose() {
-        Intent picker = new Intent(Intent.ACTION_GET_CONTENT).setType("image/*").addCategory(Intent.CATEGORY_OPENABLE);
-        if (Build.VERSION.SDK_INT >= 33)
-            picker = new Intent(MediaStore.ACTION_PICK_IMAGES).setType("image/*");
+        Intent any = new Intent(Intent.ACTION_GET_CONTENT).setType("image/*").addCategory(Intent.CATEGORY_OPENABLE);
+        Intent picker = new Intent(MediaStore.ACTION_PICK_IMAGES).setType("image/*");
+        if (!(Build.VERSION.SDK_INT >= 33 && choose(picker)) && !choose(any))
+            say(R.string.no_gallery);
+    }
+
+    /** False where no app does this. */
+    private boolean choose(Intent picker) {
         try {
             startActivityForResult(picker, CHOOSE);
+            return true;
         } catch (ActivityNotFoundException e) {
-            say(R.string.no_gallery);
+            return false;
         }
     }
 

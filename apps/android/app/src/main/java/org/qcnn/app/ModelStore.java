@@ -11,6 +11,8 @@ import java.io.File;
 import java.io.FileInputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.nio.ByteBuffer;
+import java.nio.FloatBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -23,6 +25,8 @@ import org.qcnn.engine.QcnnException;
  */
 class ModelStore {
     private static final String SUFFIX = ".qcnn", SELECTED = "model";
+    private static final long MAX_BYTES = 512L << 20;
+    private static final int TRIAL_SIDE = 16;
     private final Context context;
     private final File folder;
     private final SharedPreferences preferences;
@@ -79,6 +83,13 @@ class ModelStore {
     void delete(String id) {
         if (!isBundled(id))
             new File(folder, name(id) + SUFFIX).delete();
+        if (id.equals(preferences.getString(SELECTED, null)))
+            preferences.edit().remove(SELECTED).apply();
+    }
+
+    /** What a copy that was cut short left behind. */
+    void sweep() {
+        Files.sweep(folder);
     }
 
     Network open(String id) throws IOException, QcnnException {
@@ -99,16 +110,16 @@ class ModelStore {
         try (InputStream in = context.getContentResolver().openInputStream(uri)) {
             if (in == null || (!folder.isDirectory() && !folder.mkdirs()))
                 throw new IOException("cannot be copied");
-            Files.write(checked, out -> Files.copy(in, out));
+            Files.write(checked, out -> Files.copy(in, out, MAX_BYTES + 1));
+            if (checked.length() > MAX_BYTES)
+                throw new Failure(R.string.model_broken, new Failure(R.string.model_too_large, MAX_BYTES >> 20));
             try (Network network = Network.open(checked)) {
-                checkUsable(network);
+                tryOut(network);
+            } catch (QcnnException | Failure | RuntimeException | OutOfMemoryError e) {
+                throw new Failure(R.string.model_broken, reason(e));
             }
             if (!checked.renameTo(new File(folder, name + SUFFIX)))
                 throw new IOException("cannot be renamed");
-        } catch (QcnnException e) {
-            throw new Failure(R.string.model_broken, e.getMessage());
-        } catch (Failure e) {
-            throw new Failure(R.string.model_broken, e.message(context));
         } catch (IOException | RuntimeException e) { // the provider is another app and may throw anything
             throw new Failure(R.string.model_unreadable);
         } finally {
@@ -122,6 +133,34 @@ class ModelStore {
             throw new Failure(R.string.not_a_classifier);
         if (network.preprocessing() == null)
             throw new Failure(R.string.no_preprocessing);
+    }
+
+    /** One grey picture through all of it: what only fails at work fails here. */
+    private static void tryOut(Network network) throws Failure, QcnnException {
+        checkUsable(network);
+        try (Network.Session session = network.session(1)) {
+            FloatBuffer input = Network.tensor(network.inputShape(0)), output = Network.tensor(network.outputShape(0));
+            if (output.capacity() == 0 || (network.classes() > 0 && network.classes() != output.capacity()))
+                throw new Failure(R.string.not_a_classifier);
+            ByteBuffer pixels = ByteBuffer.allocateDirect(TRIAL_SIDE * TRIAL_SIDE * 4);
+            while (pixels.hasRemaining())
+                pixels.put((byte) 128);
+            pixels.rewind();
+            network.preprocess(pixels, TRIAL_SIDE, TRIAL_SIDE, 4, input);
+            session.run(input, output);
+            checkFinite(output);
+        }
+    }
+
+    static void checkFinite(FloatBuffer scores) throws Failure {
+        for (int i = 0; i < scores.capacity(); i++)
+            if (Float.isNaN(scores.get(i)) || Float.isInfinite(scores.get(i)))
+                throw new Failure(R.string.no_scores);
+    }
+
+    /** A detail for a Failure. */
+    static Object reason(Throwable e) {
+        return e instanceof Failure ? e : e instanceof OutOfMemoryError ? new Failure(R.string.no_memory) : String.valueOf(e.getMessage());
     }
 
     private String displayName(Uri uri) {

@@ -7,6 +7,7 @@ import android.content.ActivityNotFoundException;
 import android.content.Intent;
 import android.net.Uri;
 import android.os.Bundle;
+import android.util.Log;
 import android.view.View;
 import android.view.ViewGroup;
 import android.widget.TextView;
@@ -67,10 +68,14 @@ public final class ModelsActivity extends Activity {
             String message;
             try {
                 String id = app.models.add(uri);
+                app.engine.forget(id); // of a file that vanished
                 app.models.select(id);
                 message = getString(R.string.model_opened, ModelStore.name(id));
             } catch (Failure e) {
                 message = e.message(app);
+            } catch (RuntimeException | OutOfMemoryError e) {
+                Log.w("Lookup", "a new model", e);
+                message = getString(R.string.model_unreadable);
             }
             String said = message;
             app.main.post(() -> {
@@ -102,7 +107,7 @@ public final class ModelsActivity extends Activity {
                                     Ui.number((double) network.originalBytes() / network.fileBytes(), 1), Ui.bytes(this, network.originalBytes()));
             String classes = getString(R.string.model_classes, network.outputShape(0)[1]);
             return size + "\n" + (ModelStore.isBundled(id) ? classes + " · " + getString(R.string.model_bundled) : classes);
-        } catch (IOException | QcnnException | RuntimeException e) {
+        } catch (IOException | QcnnException | RuntimeException | OutOfMemoryError e) {
             return String.valueOf(e.getMessage());
         }
     }
@@ -135,7 +140,10 @@ public final class ModelsActivity extends Activity {
             .setMessage(getString(R.string.delete_model, ModelStore.name(id)))
             .setNegativeButton(R.string.cancel, null)
             .setPositiveButton(R.string.delete, (dialog, which) -> {
-                app.worker.execute(() -> app.models.delete(id));
+                app.worker.execute(() -> {
+                    app.engine.forget(id);
+                    app.models.delete(id);
+                });
                 remark = null;
                 load();
             })

@@ -256,6 +256,8 @@ public class MainTest {
             assertFails(controller.get(), R.string.cannot_open);
             controller.newIntent(new Intent(Intent.ACTION_SEND).setType("text/plain"));
             assertFails(controller.get(), R.string.cannot_open);
+            controller.newIntent(new Intent(Intent.ACTION_SEND).setType("image/jpeg").putExtra(Intent.EXTRA_STREAM, new Bundle())); // no address
+            assertFails(controller.get(), R.string.cannot_open);
         }
     }
 

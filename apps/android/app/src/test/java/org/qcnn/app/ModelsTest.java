@@ -3,6 +3,7 @@ package org.qcnn.app;
 
 import static org.junit.Assert.assertEquals;
 import static org.junit.Assert.assertFalse;
+import static org.junit.Assert.assertNotSame;
 import static org.junit.Assert.assertNull;
 import static org.junit.Assert.assertTrue;
 import static org.robolectric.Shadows.shadowOf;
@@ -20,6 +21,7 @@ import java.io.InputStream;
 import java.util.Arrays;
 import org.junit.Test;
 import org.junit.runner.RunWith;
+import org.qcnn.engine.Network;
 import org.robolectric.Robolectric;
 import org.robolectric.RobolectricTestRunner;
 import org.robolectric.RuntimeEnvironment;
@@ -139,6 +141,23 @@ public class ModelsTest {
         Screen.app().classifier.start(Screen.jpeg("photo", 300, 200));
         Screen.awaitAnswer();
         assertNull(Screen.app().classifier.message);
+    }
+
+    @Test
+    public void aNameUsedAgain() throws Exception {
+        LookupApp app = Screen.app();
+        try (ActivityController<ModelsActivity> controller = Robolectric.buildActivity(ModelsActivity.class).setup()) {
+            choose(controller.get(), Screen.content("net.qcnn", bundled()));
+            Network first = app.worker.submit(() -> app.engine.network()).get();
+            ViewGroup list = controller.get().findViewById(R.id.list);
+            list.getChildAt(list.getChildCount() - 1).findViewById(R.id.delete).performClick();
+            ((AlertDialog) ShadowAlertDialog.getLatestDialog()).getButton(AlertDialog.BUTTON_POSITIVE).performClick();
+            Screen.awaitWorkers();
+            assertTrue(ModelStore.isBundled(app.models.selected()));
+            choose(controller.get(), Screen.content("net.qcnn", bundled()));
+            assertEquals("file:net.qcnn", app.models.selected());
+            assertNotSame("the deleted network", first, app.worker.submit(() -> app.engine.network()).get());
+        }
     }
 
     @Test
