@@ -20,6 +20,7 @@ except ImportError:
     numpy = None
 
 NONE = 0xFFFFFFFF
+LARGEST = struct.unpack("<f", struct.pack("<f", 1e30))[0]  # of scales, ranges and peaks
 OPERATORS = {1: "conv", 2: "fc", 3: "matmul", 4: "max_pool", 5: "average_pool", 6: "lrn", 7: "unary", 8: "binary", 9: "softmax",
              10: "log_softmax", 11: "concat", 12: "reshape", 13: "transpose", 14: "pad", 15: "reduce_mean", 16: "reduce_max", 17: "slice"}
 FUNCTIONS = {0: "identity", 1: "relu", 2: "leaky_relu", 3: "clip", 4: "elu", 5: "sigmoid", 6: "hard_sigmoid", 7: "tanh", 8: "hard_swish",
@@ -55,7 +56,7 @@ class Reader:
         """The next number; a list where `layout` holds more than one."""
         layout = "<" + layout
         size = struct.calcsize(layout)
-        require(self.at + size <= len(self.data), "GRPH ends early")
+        require(self.at + size <= len(self.data), "GRPH or RANG ends early")
         numbers = struct.unpack_from(layout, self.data, self.at)
         self.at += size
         return numbers[0] if len(numbers) == 1 else list(numbers)
@@ -131,6 +132,30 @@ def read_graph(data):
                   [graph["values"][i]["name"] for i in graph["outputs"]]):
         require(len(set(names)) == len(names), "duplicate names")
     return graph
+
+
+def read_ranges(data, graph):
+    """Ranges into values, peaks into codebooks."""
+    reader = Reader(data)
+    n_ranges, n_peaks = reader.take("2I")
+    before = -1
+    for _ in range(n_ranges):
+        index, low, high = reader.index(len(graph["values"])), *reader.take("2f")
+        require(index > before and graph["values"][index]["tensor"] is None, "ranges out of order, or of a constant")
+        require(-LARGEST <= low < high <= LARGEST, "a range is empty, too large or not a number")
+        graph["values"][index]["range"], before = [low, high], index
+    before = -1
+    for _ in range(n_peaks):
+        index = reader.index(len(graph["tensors"]))
+        require(index > before and "codebook" in graph["tensors"][index], "peaks out of order, or not of a codebook")
+        book = graph["tensors"][index]["codebook"]
+        count = book["groups"] * -(-book["inputs"] // book["subspace"])
+        require(4 * count <= len(data) - reader.at, "RANG ends early")
+        peaks = struct.unpack_from(f"<{count}f", data, reader.at)
+        require(all(0 <= peak <= LARGEST for peak in peaks), "a peak is negative, too large or not a number")
+        book["peaks"], before = list(peaks), index
+        reader.at += 4 * count
+    require(reader.at == len(data), "bytes behind the end of RANG")
 
 
 def decode_symbols(data, n_rows, length, n_symbols):
@@ -209,7 +234,7 @@ def numbers_to_float32(kind, section, count, n_scales):
         require(all(map(math.isfinite, halves)), "a float16 number is not finite")
         return struct.pack(f"<{count}f", *halves)
     scales, integers = struct.unpack_from(f"<{n_scales}f", data), struct.unpack_from(f"<{count}b", data, 4 * n_scales)
-    require(all(0 <= s <= 1.0000001e30 and math.copysign(1, s) > 0 for s in scales), "bad scale")
+    require(all(0 <= s <= LARGEST and math.copysign(1, s) > 0 for s in scales), "bad scale")
     require(-128 not in integers, "an integer is not in -127..127")
     run = count // n_scales
     return struct.pack(f"<{count}f", *(scales[i // run] * q + 0.0 for i, q in enumerate(integers)))
@@ -277,7 +302,7 @@ def read_sections(data):
         require(offset == start and start + stored <= length and not any(data[end:start]), f"section {i} is out of place")
         end = start + stored
         require(flags <= 1 and zero == 0 and zlib.crc32(data[start:end]) == crc, f"section {i} is damaged")
-        known = kind in (b"GRPH", b"PREP", b"CLAS", b"DATA", b"CODE", b"ASGN")
+        known = kind in (b"GRPH", b"PREP", b"CLAS", b"RANG", b"DATA", b"CODE", b"ASGN")
         require(known or not flags, f"section {i} is required but unknown")
         can_be_coded = kind in (b"DATA", b"CODE", b"ASGN")
         require(not known or encoding == 0 or (encoding == 1 and can_be_coded), f"section {i} has an unknown encoding")
@@ -293,14 +318,17 @@ def read(data):
     content = {}
     order = []
     for section in sections:
-        if section["type"] in ("GRPH", "PREP", "CLAS", "DATA", "CODE", "ASGN"):
+        if section["type"] in ("GRPH", "PREP", "CLAS", "RANG", "DATA", "CODE", "ASGN"):
             key = section["type"], section["tensor"]
             require(key not in content, "a section is there twice")
             stored = data[section["offset"]:section["offset"] + section["bytes"]]
             content[key] = stored if key[1] is None else (stored, section["decoded_bytes"] if section["encoding"] else None)
-            order.append((("GRPH", "PREP", "CLAS").index(key[0]), 0) if key[1] is None else (3 + key[1], key[0] == "ASGN"))
+            order.append((("GRPH", "PREP", "CLAS", "RANG").index(key[0]), 0) if key[1] is None else (4 + key[1], key[0] == "ASGN"))
     require(("GRPH", None) in content and order == sorted(order), "sections out of order")
     graph = read_graph(content.pop(("GRPH", None)))
+    ranges = content.pop(("RANG", None), None)
+    if ranges is not None:
+        read_ranges(ranges, graph)
     preprocessing, classes = content.pop(("PREP", None), None), content.pop(("CLAS", None), b"")
     require(not classes or classes.endswith(b"\n"), "the last class is cut off")
     for i, tensor in enumerate(graph["tensors"]):

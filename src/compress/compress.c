@@ -159,6 +159,7 @@ static qcnn_status make_compressed(const qcnn_model *original, const qcnn_layer_
                                    qcnn_model **compressed, qcnn_error *error)
 {
     QCNN_TRY(qcnn_model_copy(original, compressed, error));
+    qcnn_model_forget_ranges(*compressed); // those of another network
     if (options->correction == QCNN_CORRECTION_NONE)
         QCNN_TRY(compress_layers(*compressed, settings, options, error));
     else

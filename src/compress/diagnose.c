@@ -17,7 +17,7 @@ void qcnn_diagnosis_free(qcnn_diagnosis *diagnosis)
 static qcnn_tensor shared(const qcnn_tensor *tensor)
 {
     qcnn_tensor copy = *tensor;
-    copy.owned_data = copy.owned_assignments = copy.owned_scales = NULL;
+    copy.owned_data = copy.owned_assignments = copy.owned_scales = copy.owned_peaks = NULL;
     return copy;
 }
 

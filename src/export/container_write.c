@@ -18,7 +18,7 @@ typedef struct section_plan {
 
 typedef struct container_plan {
     const qcnn_model *model;
-    qcnn_buffer graph, classes;
+    qcnn_buffer graph, classes, ranges;
     section_plan *sections;
     size_t n_sections, capacity;
     uint64_t file_bytes;
@@ -94,6 +94,34 @@ static void write_graph(qcnn_buffer *buffer, const qcnn_model *model)
         qcnn_write_u32(buffer, (uint32_t)model->outputs[i]);
 }
 
+// ---- what calibration found -----------------------------------------------------------------------------------------
+
+static void write_ranges(qcnn_buffer *buffer, const qcnn_model *model)
+{
+    uint32_t n_ranges = 0, n_peaks = 0;
+    for (size_t i = 0; i < model->n_values; i++)
+        n_ranges += model->values[i].low < model->values[i].high;
+    for (size_t i = 0; i < model->n_tensors; i++)
+        n_peaks += model->tensors[i].codebook.peaks != NULL;
+    qcnn_write_u32(buffer, n_ranges);
+    qcnn_write_u32(buffer, n_peaks);
+    for (size_t i = 0; i < model->n_values; i++) {
+        const qcnn_value *value = &model->values[i];
+        if (value->low < value->high) {
+            qcnn_write_u32(buffer, (uint32_t)i);
+            qcnn_write_f32(buffer, value->low);
+            qcnn_write_f32(buffer, value->high);
+        }
+    }
+    for (size_t i = 0; i < model->n_tensors; i++) {
+        const qcnn_codebook *book = &model->tensors[i].codebook;
+        if (book->peaks) {
+            qcnn_write_u32(buffer, (uint32_t)i);
+            qcnn_write_bytes(buffer, book->peaks, (size_t)book->groups * (size_t)book->n_subspaces * sizeof *book->peaks);
+        }
+    }
+}
+
 // ---- the plan -------------------------------------------------------------------------------------------------------
 
 // Takes the content over, in success and failure alike.
@@ -143,6 +171,17 @@ static qcnn_status plan_texts(container_plan *plan, qcnn_error *error)
     return QCNN_OK;
 }
 
+static qcnn_status plan_ranges(container_plan *plan, qcnn_error *error)
+{
+    if (!qcnn_model_has_ranges(plan->model))
+        return QCNN_OK;
+    write_ranges(&plan->ranges, plan->model);
+    if (plan->ranges.failed)
+        return qcnn_fail_memory(error, plan->ranges.n_bytes);
+    const qcnn_content content = plain_content(plan->ranges.data, plan->ranges.n_bytes);
+    return plan_section(plan, QCNN_SECTION_RANGES, 0, QCNN_NO_INDEX, content, error);
+}
+
 static qcnn_status plan_sections(container_plan *plan, qcnn_error *error)
 {
     const qcnn_model *model = plan->model;
@@ -152,6 +191,7 @@ static qcnn_status plan_sections(container_plan *plan, qcnn_error *error)
     const qcnn_content graph = plain_content(plan->graph.data, plan->graph.n_bytes);
     QCNN_TRY(plan_section(plan, QCNN_SECTION_GRAPH, QCNN_FLAG_REQUIRED, QCNN_NO_INDEX, graph, error));
     QCNN_TRY(plan_texts(plan, error));
+    QCNN_TRY(plan_ranges(plan, error));
     for (size_t i = 0; i < model->n_tensors; i++) {
         const bool codebook = qcnn_is_codebook(&model->tensors[i]);
         QCNN_TRY(plan_encoded(plan, codebook ? QCNN_SECTION_CODEWORDS : QCNN_SECTION_DATA, (uint32_t)i, error));
@@ -216,7 +256,7 @@ static void write_head(const container_plan *plan, qcnn_buffer *head)
 {
     qcnn_write_bytes(head, QCNN_MAGIC, QCNN_MAGIC_BYTES);
     qcnn_write_u16(head, QCNN_FORMAT_MAJOR);
-    qcnn_write_u16(head, QCNN_FORMAT_MINOR);
+    qcnn_write_u16(head, plan->ranges.n_bytes > 0 ? QCNN_FORMAT_MINOR : 0);
     qcnn_write_u32(head, QCNN_HEADER_BYTES);
     qcnn_write_u64(head, plan->file_bytes);
     qcnn_write_u32(head, (uint32_t)plan->n_sections);
@@ -264,6 +304,7 @@ static void clear_plan(container_plan *plan)
     qcnn_release(plan->sections);
     qcnn_release(plan->graph.data);
     qcnn_release(plan->classes.data);
+    qcnn_release(plan->ranges.data);
     *plan = (container_plan){ .model = plan->model };
 }
 

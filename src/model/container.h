@@ -11,7 +11,7 @@
 
 enum {
     QCNN_FORMAT_MAJOR = 1,
-    QCNN_FORMAT_MINOR = 0,
+    QCNN_FORMAT_MINOR = 1, // of a file with ranges; 0 without
     QCNN_MAGIC_BYTES = 8,
     QCNN_HEADER_BYTES = 64, // magic, major, minor, header length, file length, number of sections, zeros, CRC
     QCNN_HEADER_COUNT_AT = 24,
@@ -45,6 +45,7 @@ enum {
 #define QCNN_SECTION_GRAPH QCNN_FOURCC('G', 'R', 'P', 'H')
 #define QCNN_SECTION_PREPROCESSING QCNN_FOURCC('P', 'R', 'E', 'P')
 #define QCNN_SECTION_CLASSES QCNN_FOURCC('C', 'L', 'A', 'S')
+#define QCNN_SECTION_RANGES QCNN_FOURCC('R', 'A', 'N', 'G')
 #define QCNN_SECTION_DATA QCNN_FOURCC('D', 'A', 'T', 'A')
 #define QCNN_SECTION_CODEWORDS QCNN_FOURCC('C', 'O', 'D', 'E')
 #define QCNN_SECTION_ASSIGNMENTS QCNN_FOURCC('A', 'S', 'G', 'N')
@@ -55,7 +56,7 @@ enum {
 #define QCNN_NO_INDEX UINT32_MAX // where an entry has no tensor, a value no constant, a node no such input
 
 enum { QCNN_STORAGE_FLOAT32 = 0, QCNN_STORAGE_CODEBOOK = 1, QCNN_STORAGE_FLOAT16 = 2, QCNN_STORAGE_INT8 = 3 };
-#define QCNN_MAX_SCALE 1e30f // of int8 numbers
+#define QCNN_MAX_SCALE 1e30f // of int8 numbers; ranges and peaks are no larger either
 
 // ---- sizes of tensors' sections -------------------------------------------------------------------------------------
 // Each is false when the size does not fit in 64 bits. (container_tensors.c)

@@ -139,9 +139,10 @@ static const section_kind section_kinds[] = {
     { QCNN_SECTION_GRAPH, QCNN_FLAG_REQUIRED, false, 0 },
     { QCNN_SECTION_PREPROCESSING, 0, false, 1 },
     { QCNN_SECTION_CLASSES, 0, false, 2 },
-    { QCNN_SECTION_DATA, QCNN_FLAG_REQUIRED, true, 3 },
-    { QCNN_SECTION_CODEWORDS, QCNN_FLAG_REQUIRED, true, 3 },
-    { QCNN_SECTION_ASSIGNMENTS, QCNN_FLAG_REQUIRED, true, 4 },
+    { QCNN_SECTION_RANGES, 0, false, 3 },
+    { QCNN_SECTION_DATA, QCNN_FLAG_REQUIRED, true, 4 },
+    { QCNN_SECTION_CODEWORDS, QCNN_FLAG_REQUIRED, true, 4 },
+    { QCNN_SECTION_ASSIGNMENTS, QCNN_FLAG_REQUIRED, true, 5 },
 };
 
 static const section_kind *kind_of(uint32_t type)
@@ -160,6 +161,8 @@ static qcnn_status read_section(container *file, const container_section *sectio
         return read_preprocessing(file, section);
     if (section->type == QCNN_SECTION_CLASSES)
         return read_classes(file, section);
+    if (section->type == QCNN_SECTION_RANGES)
+        return qcnn_read_ranges(file, section);
     return qcnn_read_tensor_section(file, section);
 }
 
@@ -183,7 +186,7 @@ static qcnn_status read_sections(container *file)
             return REFUSE_SECTION(file, &section, "a plain section must decode to its own size");
         const int64_t place = kind->rank + (kind->of_tensor ? 2 * (int64_t)section.tensor : 0);
         if (place <= before || (before < 0 && place > 0))
-            return REFUSE_SECTION(file, &section, "out of order, or there twice (the order is GRPH, PREP, CLAS, then the tensors')");
+            return REFUSE_SECTION(file, &section, "out of order, or there twice (the order is GRPH, PREP, CLAS, RANG, then the tensors')");
         before = place;
         QCNN_TRY(read_section(file, &section));
     }

@@ -32,4 +32,7 @@ typedef struct container {
 // Reads a DATA, CODE or ASGN section into its tensor. (container_tensors.c)
 qcnn_status qcnn_read_tensor_section(container *file, const container_section *section);
 
+// Reads a RANG section into values and codebooks, whose sizes the graph has told. (container_ranges.c)
+qcnn_status qcnn_read_ranges(container *file, const container_section *section);
+
 #endif

@@ -28,7 +28,29 @@ void qcnn_tensor_release(qcnn_tensor *tensor)
     qcnn_release(tensor->owned_data);
     qcnn_release(tensor->owned_assignments);
     qcnn_release(tensor->owned_scales);
+    qcnn_release(tensor->owned_peaks);
     memset(tensor, 0, sizeof *tensor);
+}
+
+void qcnn_model_forget_ranges(qcnn_model *model)
+{
+    for (size_t i = 0; i < model->n_values; i++)
+        model->values[i].low = model->values[i].high = 0;
+    for (size_t i = 0; i < model->n_tensors; i++) {
+        qcnn_release(model->tensors[i].owned_peaks);
+        model->tensors[i].owned_peaks = NULL;
+        model->tensors[i].codebook.peaks = NULL;
+    }
+}
+
+bool qcnn_model_has_ranges(const qcnn_model *model)
+{
+    bool any = false;
+    for (size_t i = 0; i < model->n_values; i++)
+        any |= model->values[i].low < model->values[i].high;
+    for (size_t i = 0; i < model->n_tensors; i++)
+        any |= model->tensors[i].codebook.peaks != NULL;
+    return any;
 }
 
 void qcnn_model_free(qcnn_model *model)
@@ -162,6 +184,8 @@ static qcnn_status copy_into(const qcnn_model *model, qcnn_model *copy, qcnn_err
     for (size_t i = 0; i < model->n_values; i++) {
         const qcnn_value *value = &model->values[i];
         QCNN_TRY(qcnn_model_add_value(copy, value->name, &value->shape, value->tensor, &index, error));
+        copy->values[index].low = value->low;
+        copy->values[index].high = value->high;
     }
     for (size_t i = 0; i < model->n_nodes; i++) {
         const qcnn_node *node = &model->nodes[i];
@@ -170,7 +194,7 @@ static qcnn_status copy_into(const qcnn_model *model, qcnn_model *copy, qcnn_err
     }
     for (size_t i = 0; i < model->n_tensors; i++) {
         qcnn_tensor tensor = model->tensors[i];
-        tensor.owned_data = tensor.owned_assignments = tensor.owned_scales = NULL; // the original keeps them
+        tensor.owned_data = tensor.owned_assignments = tensor.owned_scales = tensor.owned_peaks = NULL; // the original keeps them
         QCNN_TRY(qcnn_model_add_tensor(copy, &tensor, &index, error));
     }
     for (size_t i = 0; i < model->n_inputs; i++)

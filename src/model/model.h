@@ -37,6 +37,7 @@ typedef struct qcnn_codebook {
     const float *codewords;     // [n_sets][M][K][C'], zeros where the last subspace is narrower
     const float *scales;        // [n_sets][M] of int8 codewords, else NULL
     const uint8_t *assignments; // [groups][M][n_taps][n_outputs]
+    const float *peaks;         // [groups][M]: the largest table entry (absolute scalar product) on calibration images; NULL: not known
 } qcnn_codebook;
 
 // A constant. Exactly one of `data` and `codebook.codewords` is set; what they point to belongs to the tensor when the
@@ -49,7 +50,8 @@ typedef struct qcnn_tensor {
     qcnn_codebook codebook;
     void *owned_data; // what to release: data, or the codewords
     void *owned_assignments;
-    void *owned_scales;    // of the data, or of the codewords
+    void *owned_scales; // of the data, or of the codewords
+    void *owned_peaks;
     uint64_t stored_bytes; // of its sections in a file, where they are known exactly; 0: what plain ones would take
     float error;           // relative response error of the layer that reads it; negative: not known
 } qcnn_tensor;
@@ -186,6 +188,7 @@ typedef struct qcnn_value {
     char *name;       // may be NULL except for graph inputs and outputs
     qcnn_shape shape; // as imported: batch 1
     int tensor;       // index of its constant, or -1
+    float low, high;  // range of its elements on calibration images; equal: not known
 } qcnn_value;
 
 struct qcnn_kernels;
@@ -235,10 +238,14 @@ void qcnn_model_clear_classes(qcnn_model *model);
 qcnn_status qcnn_model_set_preprocessing(qcnn_model *model, const char *text, size_t n, qcnn_error *error);
 
 // A second model over the same graph whose tensors refer to the first one's data: the first must outlive it. Tensors of
-// the copy may then be replaced (qcnn_tensor_release, assign). The copy is not prepared.
+// the copy may then be replaced (qcnn_tensor_release, assign). The copy is not prepared. What calibration found is copied.
 qcnn_status qcnn_model_copy(const qcnn_model *model, qcnn_model **copy, qcnn_error *error);
 
 void qcnn_tensor_release(qcnn_tensor *tensor);
+
+// Drops what calibration found: ranges of values, peaks of codebooks. And whether there is any of it.
+void qcnn_model_forget_ranges(qcnn_model *model);
+bool qcnn_model_has_ranges(const qcnn_model *model);
 
 // The weights of node `index` (a conv or fc whose weights are constant), else NULL; and its constant bias, else NULL.
 qcnn_tensor *qcnn_node_weights(const qcnn_model *model, const qcnn_node *node);

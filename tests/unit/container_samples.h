@@ -276,6 +276,28 @@ static inline qcnn_model *coded(void)
     return net.model;
 }
 
+// every_op() with what calibration finds: ranges of all values but constants, peaks of conv2's codebook [2][2].
+static inline qcnn_model *ranged(void)
+{
+    qcnn_model *model = every_op();
+    for (size_t i = 0; i < model->n_values; i++)
+        if (model->values[i].tensor < 0) {
+            model->values[i].low = i % 3 ? 0 : -0.5f * (float)i;
+            model->values[i].high = 1 + 0.25f * (float)i;
+        }
+    for (size_t i = 0; i < model->n_tensors; i++) {
+        qcnn_tensor *tensor = &model->tensors[i];
+        if (tensor->codebook.groups != 2)
+            continue;
+        float *peaks = tensor->owned_peaks = qcnn_allocate(4, sizeof *peaks);
+        assert_non_null(peaks);
+        for (int k = 0; k < 4; k++)
+            peaks[k] = 0.75f * (float)k;
+        tensor->codebook.peaks = peaks;
+    }
+    return model;
+}
+
 // x [1][3] -> fc1 (codebook 4x3: C'=2, K=3; bias) -> act (relu) -> z. Its graph section has the layout that the bad files count on.
 static inline qcnn_model *tiny(void)
 {

@@ -45,6 +45,9 @@ static void assert_same_tensor(const qcnn_tensor *a, const qcnn_tensor *b)
     if (p->scales)
         assert_memory_equal(p->scales, q->scales, (size_t)(p->n_sets * p->n_subspaces) * sizeof(float));
     assert_memory_equal(p->assignments, q->assignments, (size_t)n_assignments);
+    assert_int_equal(p->peaks != NULL, q->peaks != NULL);
+    if (p->peaks)
+        assert_memory_equal(p->peaks, q->peaks, (size_t)(p->groups * p->n_subspaces) * sizeof(float));
 }
 
 static void assert_same_model(const qcnn_model *a, const qcnn_model *b)
@@ -61,6 +64,7 @@ static void assert_same_model(const qcnn_model *a, const qcnn_model *b)
     for (size_t i = 0; i < a->n_values; i++) {
         assert_string_equal(a->values[i].name, b->values[i].name);
         assert_int_equal(a->values[i].tensor, b->values[i].tensor);
+        assert_true(a->values[i].low == b->values[i].low && a->values[i].high == b->values[i].high);
         assert_true(qcnn_shape_equal(&a->values[i].shape, &b->values[i].shape));
     }
     for (size_t i = 0; i < a->n_nodes; i++) {
@@ -148,6 +152,32 @@ static void test_every_type(void **state)
     qcnn_model_free(again);
     qcnn_bytes_free(file.data);
     qcnn_bytes_free(second.data);
+}
+
+// What calibration found comes back, is copied, and leaves nothing of itself once it is forgotten.
+static void test_ranges(void **state)
+{
+    (void)state;
+    qcnn_model *model = ranged(), *again, *copy, *plain = every_op();
+    assert_int_equal(qcnn_model_prepare(model, NULL, NULL), QCNN_OK);
+    const bytes file = save_bytes(model), without = save_and_free(plain);
+    assert_int_equal(get(file.data + 10, 2), 1);
+    assert_int_equal(get(without.data + 10, 2), 0);
+    assert_int_equal(qcnn_model_load(file.data, file.n, NULL, &again, NULL), QCNN_OK);
+    assert_same_model(model, again);
+    assert_true(qcnn_model_has_ranges(again));
+    assert_int_equal(qcnn_model_copy(again, &copy, NULL), QCNN_OK);
+    assert_same_model(model, copy);
+    qcnn_model_forget_ranges(copy);
+    assert_false(qcnn_model_has_ranges(copy));
+    const bytes forgotten = save_and_free(copy);
+    assert_int_equal(forgotten.n, without.n);
+    assert_memory_equal(forgotten.data, without.data, without.n);
+    qcnn_model_free(model);
+    qcnn_model_free(again);
+    qcnn_bytes_free(file.data);
+    qcnn_bytes_free(without.data);
+    qcnn_bytes_free(forgotten.data);
 }
 
 // Coded sections decode to what plain ones would hold, take what was counted for them, and the sorted codebook is the same network.
@@ -387,6 +417,7 @@ static void test_truncation_at_every_length(void **state)
     assert_truncation_refused(save_and_free(every_op()));
     assert_truncation_refused(save_and_free(every_type()));
     assert_truncation_refused(save_and_free(coded()));
+    assert_truncation_refused(save_and_free(ranged()));
 }
 
 static void test_four_corruptions_of_every_header_byte(void **state)
@@ -445,6 +476,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_op),
         cmocka_unit_test(test_every_type),
+        cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_coded),
         cmocka_unit_test(test_every_operator_and_function_has_a_number),
         cmocka_unit_test(test_every_number_of_codewords),

@@ -466,6 +466,81 @@ static void test_texts(void **state)
     qcnn_bytes_free(file.data);
 }
 
+static float float_of(uint32_t bits)
+{
+    float number;
+    memcpy(&number, &bits, sizeof number);
+    return number;
+}
+
+// tiny(): values 2 to 4 are no constants, tensor 0 is a codebook with two subspaces.
+static void test_bad_ranges(void **state)
+{
+    (void)state;
+    const bytes file = save_and_free(tiny());
+    part parts[MAX_PARTS], with[MAX_PARTS + 1];
+    const size_t n = take_apart(file, parts);
+    memcpy(with, parts, sizeof *parts);
+    memcpy(with + 2, parts + 1, (n - 1) * sizeof *parts);
+    typedef struct record {
+        uint32_t index;
+        float numbers[2];
+    } record;
+    typedef struct ranges {
+        uint32_t n_ranges, n_peaks;
+        record records[4];
+    } ranges;
+    const float nan = float_of(0x7fc00000), infinity = float_of(0x7f800000), next = float_of(0x7149f2cb), large = float_of(0x7149f2ca);
+    static const char *const bad_value = "(RANG): value", *const bad_range = "is empty, too large or not a number";
+    static const char *const bad_tensor = "(RANG): tensor", *const bad_peak = "is negative, too large or not a number";
+    const struct {
+        const char *expected;
+        ranges content;
+        size_t n;
+    } cases[] = {
+        { NULL, { 2, 1, { { 2, { -1, 0 } }, { 4, { 0, 1 } }, { 0, { 0, 3 } } } }, 44 },
+        { NULL, { 1, 1, { { 3, { -large, large } }, { 0, { 0, large } } } }, 32 },
+        { NULL, { 0, 0, { { 0 } } }, 8 },
+        { "it ends inside its counts", { 0, 0, { { 0 } } }, 7 },
+        { "it ends inside its counts", { 0, 0, { { 0 } } }, 0 },
+        { "4 bytes follow its end", { 1, 0, { { 3, { 0, 1 } } } }, 24 },
+        { "it ends inside its ranges", { 1, 0, { { 3, { 0, 1 } } } }, 19 },
+        { "it ends inside its ranges", { UINT32_MAX, 0, { { 3, { 0, 1 } } } }, 20 },
+        { "it ends inside its peaks", { 0, 1, { { 0, { 0, 1 } } } }, 19 },
+        { "it ends inside its peaks", { 0, 1, { { 0, { 0, 1 } } } }, 11 },
+        { "it ends inside its peaks", { 0, UINT32_MAX, { { 0, { 0, 1 } } } }, 20 },
+        { bad_value, { 1, 0, { { 5, { 0, 1 } } } }, 20 },
+        { bad_value, { 1, 0, { { UINT32_MAX, { 0, 1 } } } }, 20 },
+        { bad_value, { 1, 0, { { 1, { 0, 1 } } } }, 20 },
+        { bad_value, { 2, 0, { { 3, { 0, 1 } }, { 3, { 0, 1 } } } }, 32 },
+        { bad_value, { 2, 0, { { 3, { 0, 1 } }, { 2, { 0, 1 } } } }, 32 },
+        { bad_range, { 1, 0, { { 3, { 1, 1 } } } }, 20 },
+        { bad_range, { 1, 0, { { 3, { 1, 0 } } } }, 20 },
+        { bad_range, { 1, 0, { { 3, { nan, 0 } } } }, 20 },
+        { bad_range, { 1, 0, { { 3, { 0, nan } } } }, 20 },
+        { bad_range, { 1, 0, { { 3, { 0, infinity } } } }, 20 },
+        { bad_range, { 1, 0, { { 3, { -next, 0 } } } }, 20 },
+        { bad_range, { 1, 0, { { 3, { 0, next } } } }, 20 },
+        { bad_tensor, { 0, 1, { { 1, { 0, 1 } } } }, 20 },
+        { bad_tensor, { 0, 1, { { 2, { 0, 1 } } } }, 20 },
+        { bad_tensor, { 0, 2, { { 0, { 0, 1 } }, { 0, { 0, 1 } } } }, 32 },
+        { bad_peak, { 0, 1, { { 0, { -1, 1 } } } }, 20 },
+        { bad_peak, { 0, 1, { { 0, { 0, nan } } } }, 20 },
+        { bad_peak, { 0, 1, { { 0, { 0, infinity } } } }, 20 },
+        { bad_peak, { 0, 1, { { 0, { next, 1 } } } }, 20 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        with[1] = (part){ QCNN_SECTION_RANGES, 0, QCNN_NO_INDEX, &cases[i].content, cases[i].n, 0, 0 };
+        assert_parts_refused(with, n + 1, FORMAT, cases[i].expected);
+    }
+    with[1] = (part){ QCNN_SECTION_RANGES, 0, 0, &cases[0].content, cases[0].n, 0, 0 };
+    assert_parts_refused(with, n + 1, FORMAT, "(RANG): wrong flags or tensor");
+    memcpy(with, parts, n * sizeof *parts);
+    with[n] = (part){ QCNN_SECTION_RANGES, 0, QCNN_NO_INDEX, &cases[0].content, cases[0].n, 0, 0 };
+    assert_parts_refused(with, n + 1, FORMAT, "(RANG): out of order, or there twice");
+    qcnn_bytes_free(file.data);
+}
+
 // What tiny() has not: assignments that do not fill their last byte, and a window.
 static void test_unused_bits_and_windows(void **state)
 {
@@ -679,6 +754,7 @@ int main(void)
         cmocka_unit_test(test_unknown_sections),
         cmocka_unit_test(test_padding),
         cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_bad_ranges),
         cmocka_unit_test(test_unused_bits_and_windows),
         cmocka_unit_test(test_bad_numbers),
         cmocka_unit_test(test_bad_coding),

@@ -19,6 +19,7 @@ static const struct {
     { QCNN_SOURCE_DIR "/tests/golden/every_op.qcnn", every_op },
     { QCNN_SOURCE_DIR "/tests/golden/every_type.qcnn", every_type },
     { QCNN_SOURCE_DIR "/tests/golden/coded.qcnn", coded },
+    { QCNN_SOURCE_DIR "/tests/golden/ranged.qcnn", ranged },
 };
 enum { N_GOLDENS = sizeof goldens / sizeof *goldens };
 
@@ -102,12 +103,32 @@ static void assert_same_tensors(const qcnn_model *model, const cJSON *tensors)
     }
 }
 
+static void assert_same_ranges(const qcnn_model *model, const cJSON *tensors, const cJSON *values)
+{
+    for (size_t i = 0; i < model->n_values; i++) {
+        const qcnn_value *value = &model->values[i];
+        const cJSON *range = cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(values, (int)i), "range");
+        assert_int_equal(range != NULL, value->low < value->high);
+        assert_true(!range || (float)cJSON_GetArrayItem(range, 0)->valuedouble == value->low);
+        assert_true(!range || (float)cJSON_GetArrayItem(range, 1)->valuedouble == value->high);
+    }
+    for (size_t i = 0; i < model->n_tensors; i++) {
+        const qcnn_codebook *book = &model->tensors[i].codebook;
+        const cJSON *other = cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(tensors, (int)i), "codebook");
+        const cJSON *peaks = cJSON_GetObjectItemCaseSensitive(other, "peaks");
+        assert_int_equal(peaks != NULL, book->peaks != NULL);
+        for (int k = 0; peaks && k < book->groups * book->n_subspaces; k++)
+            assert_true((float)cJSON_GetArrayItem(peaks, k)->valuedouble == book->peaks[k]);
+    }
+}
+
 static void assert_same_graph(const qcnn_model *model, const cJSON *json)
 {
     const cJSON *graph = at(json, "graph"), *nodes = at(graph, "nodes"), *classes = at(json, "classes");
     assert_true(at(graph, "original_bytes")->valuedouble == (double)model->original_bytes);
     assert_same_tensors(model, at(graph, "tensors"));
     assert_int_equal(cJSON_GetArraySize(at(graph, "values")), model->n_values);
+    assert_same_ranges(model, at(graph, "tensors"), at(graph, "values"));
     assert_int_equal(cJSON_GetArraySize(nodes), model->n_nodes);
     for (size_t i = 0; i < model->n_nodes; i++) {
         const qcnn_node *node = &model->nodes[i];
