@@ -39,6 +39,11 @@ static const qcnn_kernels kernels_c = {
     .dequantize = qcnn_dequantize_c,
     .dequantize_turned = qcnn_dequantize_turned_c,
     .dense_bytes = qcnn_dense_bytes_4x16_c,
+    .dense_quads = qcnn_dense_quads_4x16_c,
+    .requantize_turned = qcnn_requantize_turned_c,
+    .max_quads = qcnn_max_quads_c,
+    .lrn_quads = qcnn_lrn_quads_c,
+    .dequantize_quads = qcnn_dequantize_quads_c,
 };
 
 #if defined(__x86_64__)
@@ -75,6 +80,11 @@ static const qcnn_kernels kernels_avx2 = {
     .dequantize = qcnn_dequantize_avx2,
     .dequantize_turned = qcnn_dequantize_turned_c,
     .dense_bytes = qcnn_dense_bytes_4x16_avx2,
+    .dense_quads = qcnn_dense_quads_4x16_c,
+    .requantize_turned = qcnn_requantize_turned_c,
+    .max_quads = qcnn_max_quads_c,
+    .lrn_quads = qcnn_lrn_quads_c,
+    .dequantize_quads = qcnn_dequantize_quads_c,
 };
 
 static const qcnn_kernels kernels_avx512 = {
@@ -110,6 +120,11 @@ static const qcnn_kernels kernels_avx512 = {
     .dequantize = qcnn_dequantize_avx512,
     .dequantize_turned = qcnn_dequantize_turned_avx512,
     .dense_bytes = qcnn_dense_bytes_4x16_avx2,
+    .dense_quads = qcnn_dense_quads_4x16_c,
+    .requantize_turned = qcnn_requantize_turned_c,
+    .max_quads = qcnn_max_quads_c,
+    .lrn_quads = qcnn_lrn_quads_c,
+    .dequantize_quads = qcnn_dequantize_quads_c,
 };
 
 static const qcnn_kernels kernels_avx512vnni = {
@@ -145,6 +160,11 @@ static const qcnn_kernels kernels_avx512vnni = {
     .dequantize = qcnn_dequantize_avx512,
     .dequantize_turned = qcnn_dequantize_turned_avx512,
     .dense_bytes = qcnn_dense_bytes_8x48_avx512vnni,
+    .dense_quads = qcnn_dense_quads_8x48_c,
+    .requantize_turned = qcnn_requantize_turned_c,
+    .max_quads = qcnn_max_quads_c,
+    .lrn_quads = qcnn_lrn_quads_c,
+    .dequantize_quads = qcnn_dequantize_quads_c,
 };
 
 static const qcnn_kernels kernels_avx512vbmi = {
@@ -180,6 +200,11 @@ static const qcnn_kernels kernels_avx512vbmi = {
     .dequantize = qcnn_dequantize_avx512,
     .dequantize_turned = qcnn_dequantize_turned_avx512,
     .dense_bytes = qcnn_dense_bytes_8x48_avx512vnni,
+    .dense_quads = qcnn_dense_quads_8x48_c,
+    .requantize_turned = qcnn_requantize_turned_c,
+    .max_quads = qcnn_max_quads_c,
+    .lrn_quads = qcnn_lrn_quads_c,
+    .dequantize_quads = qcnn_dequantize_quads_c,
     .conv_byte_tables = true,
 };
 #endif
@@ -218,6 +243,11 @@ static const qcnn_kernels kernels_neon = {
     .dequantize = qcnn_dequantize_neon,
     .dequantize_turned = qcnn_dequantize_turned_c,
     .dense_bytes = qcnn_dense_bytes_2x16_neon,
+    .dense_quads = qcnn_dense_quads_2x16_c,
+    .requantize_turned = qcnn_requantize_turned_c,
+    .max_quads = qcnn_max_quads_c,
+    .lrn_quads = qcnn_lrn_quads_c,
+    .dequantize_quads = qcnn_dequantize_quads_c,
 };
 
 #if !defined(QCNN_NO_NEONDOT)
@@ -254,6 +284,11 @@ static const qcnn_kernels kernels_neondot = {
     .dequantize = qcnn_dequantize_neon,
     .dequantize_turned = qcnn_dequantize_turned_c,
     .dense_bytes = qcnn_dense_bytes_4x16_neondot,
+    .dense_quads = qcnn_dense_quads_4x16_c,
+    .requantize_turned = qcnn_requantize_turned_c,
+    .max_quads = qcnn_max_quads_c,
+    .lrn_quads = qcnn_lrn_quads_c,
+    .dequantize_quads = qcnn_dequantize_quads_c,
 };
 #endif
 #endif
@@ -292,6 +327,11 @@ static const qcnn_kernels kernels_wasm = {
     .dequantize = qcnn_dequantize_wasm,
     .dequantize_turned = qcnn_dequantize_turned_c,
     .dense_bytes = qcnn_dense_bytes_2x16_wasm,
+    .dense_quads = qcnn_dense_quads_2x16_c,
+    .requantize_turned = qcnn_requantize_turned_c,
+    .max_quads = qcnn_max_quads_c,
+    .lrn_quads = qcnn_lrn_quads_c,
+    .dequantize_quads = qcnn_dequantize_quads_c,
 };
 #endif
 

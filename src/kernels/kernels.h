@@ -10,6 +10,7 @@
 #define QCNN_KERNELS_KERNELS_H
 
 #include <stddef.h>
+#include <string.h>
 
 #include "model/model.h"
 
@@ -139,7 +140,46 @@ typedef struct qcnn_kernels {
     // [n_steps][bytes_rows][4]; bytes of x are at most bytes_limit, and read to the end of 16 columns. |a| < 2^31 is the caller's care.
     void (*dense_bytes)(size_t n_rows, size_t n_columns, size_t n_steps, const int8_t *weights, const uint8_t *x, const uint32_t *offsets,
                         const float *scales, const float *starts, float low, float *y, size_t y_stride);
+
+    // ---- byte planes: activations kept in quads between layers, value scale * byte ----
+
+    // dense_bytes and dequantize_turned, to quads: with v = a * scales[r] + starts[r], or sums[p * sum_stride + o] * scale + starts[o],
+    // two roundings, the byte is v rounded to the nearest (even) and held to 0..limit (1..255; NaN: 0). Row r of column j is byte
+    // y[r / 4 * quad_stride + 4 j + r % 4], output o of position p byte y[o / 4 * quad_stride + 4 p + o % 4]. Bytes of channels beyond
+    // n_rows or n_outputs are 0, to the end of a quad or, where that comes first, of bytes_rows. quad_stride is in bytes.
+    void (*dense_quads)(size_t n_rows, size_t n_columns, size_t n_steps, const int8_t *weights, const uint8_t *x, const uint32_t *offsets,
+                        const float *scales, const float *starts, int limit, uint8_t *y, size_t quad_stride);
+    void (*requantize_turned)(size_t n_positions, size_t n_outputs, const int32_t *sums, size_t sum_stride, float scale,
+                              const float *starts, int limit, uint8_t *y, size_t quad_stride);
+
+    // max_windows of quads, n of them: y[4 j + i] = max over r < n_rows and t < n_taps of x[r * row_stride + 4 (j * stride + t) + i], for
+    // j < n, i < 4. row_stride is in bytes, stride in quads. n_rows and n_taps are not 0.
+    void (*max_quads)(uint8_t *y, const uint8_t *x, size_t row_stride, size_t n_rows, size_t n, size_t n_taps, size_t stride);
+
+    // Local response normalization with beta 3/4, of n positions and all channels: with s the sum of the squares of channels
+    // c - (size - 1) / 2 .. c + size / 2 (those that exist) and w = qcnn_power_075(bias + scale * (float)s), two roundings,
+    //   y[c / 4 * y_stride + 4 p + c % 4] = x[c / 4 * x_stride + 4 p + c % 4] * (w * ratio)
+    // rounded to the nearest (even) and held to 0..limit. x and y are [n_quads] quads of each position, strides are in bytes; 1 <= size <=
+    // 256; 2^-20 <= bias, scale >= 0, bias + scale * s <= 2^60.
+    void (*lrn_quads)(uint8_t *y, size_t y_stride, const uint8_t *x, size_t x_stride, size_t n_quads, size_t n, int size, float scale,
+                      float bias, float ratio, int limit);
+
+    // y[i * channel_stride + j] = quads[4 j + i] * scale, j < n, i < n_channels (1..4).
+    void (*dequantize_quads)(size_t n, const uint8_t *quads, int n_channels, float scale, float *y, size_t channel_stride);
 } qcnn_kernels;
+
+// v^-0.75 within 2^-10, v from 2^-20 to 2^60: a guess from v's bits, that of their value times -3/4, and one step of third order. No
+// operation of it may be contracted with another; then it is the same in every tier.
+static inline float qcnn_power_075(float v)
+{
+    int32_t bits;
+    float y;
+    memcpy(&bits, &v, sizeof bits);
+    bits = 0x6F14A000 - ((bits >> 1) + (bits >> 2));
+    memcpy(&y, &bits, sizeof y);
+    const float p = v * y, q = p * y, d = 1 - p * p * q; // 1 - v^3 y^4
+    return y * (1 + d * (0.25F + 0.15625F * d));
+}
 
 // A step of lut_conv_bytes: a tap of a subspace.
 typedef struct qcnn_lut_step {
@@ -214,6 +254,11 @@ QCNN_KERNEL(quantize_words) qcnn_quantize_words_c, qcnn_quantize_words_avx512;
 QCNN_KERNEL(dequantize) qcnn_dequantize_c, qcnn_dequantize_avx512;
 QCNN_KERNEL(dequantize_turned) qcnn_dequantize_turned_c, qcnn_dequantize_turned_avx512;
 QCNN_KERNEL(dense_bytes) qcnn_dense_bytes_4x16_c, qcnn_dense_bytes_8x48_avx512vnni;
+QCNN_KERNEL(dense_quads) qcnn_dense_quads_2x16_c, qcnn_dense_quads_4x16_c, qcnn_dense_quads_8x48_c;
+QCNN_KERNEL(requantize_turned) qcnn_requantize_turned_c;
+QCNN_KERNEL(max_quads) qcnn_max_quads_c;
+QCNN_KERNEL(lrn_quads) qcnn_lrn_quads_c;
+QCNN_KERNEL(dequantize_quads) qcnn_dequantize_quads_c;
 
 QCNN_KERNEL(max_rows) qcnn_max_rows_c, qcnn_max_rows_avx2, qcnn_max_rows_avx512;
 QCNN_KERNEL(max_columns) qcnn_max_columns_c, qcnn_max_columns_avx2, qcnn_max_columns_avx512;

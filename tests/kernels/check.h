@@ -96,6 +96,11 @@ void check_lut_conv_bytes(checker *check);
 void check_lut_fc_bytes(checker *check);
 void check_lut_sum_words(checker *check);
 void check_dense_bytes(checker *check);
+void check_dense_quads(checker *check);
+void check_requantize_turned(checker *check);
+void check_max_quads(checker *check);
+void check_lrn_quads(checker *check);
+void check_dequantize_quads(checker *check);
 void bench_gemm(checker *check);
 void bench_dots(checker *check);
 void bench_depthwise(checker *check);
@@ -121,5 +126,10 @@ void bench_lut_conv_bytes(checker *check);
 void bench_lut_fc_bytes(checker *check);
 void bench_lut_sum_words(checker *check);
 void bench_dense_bytes(checker *check);
+void bench_dense_quads(checker *check);
+void bench_requantize_turned(checker *check);
+void bench_max_quads(checker *check);
+void bench_lrn_quads(checker *check);
+void bench_dequantize_quads(checker *check);
 
 #endif

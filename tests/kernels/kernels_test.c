@@ -40,6 +40,11 @@ const kernel_entry kernel_list[] = {
     KERNEL(lut_fc_bytes),
     KERNEL(lut_sum_words),
     KERNEL(dense_bytes),
+    KERNEL(dense_quads),
+    KERNEL(requantize_turned),
+    KERNEL(max_quads),
+    KERNEL(lrn_quads),
+    KERNEL(dequantize_quads),
 };
 const size_t n_kernel_list = sizeof kernel_list / sizeof *kernel_list;
 

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// Byte planes in portable C: what layers that keep their values in bytes do with quads. Every other tier gives the same bits.
+
+#include "kernels/kernels.h"
+
+// `v` rounded to the nearest whole number, even in the middle, and held to 0..limit: below 2^22, where the last bit of a float's
+// sum with 1.5 * 2^23 is worth 1. NaN gives 0.
+static inline uint8_t byte_of(float v, float limit)
+{
+    v = v > 0 ? v : 0;
+    v = v < limit ? v : limit;
+    const float shifted = v + 0x1.8p23F;
+    uint32_t bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    return (uint8_t)bits;
+}
+
+// ---- sums to quads --------------------------------------------------------------------------------------------------
+
+// Tiles of `tile_rows` rows, a constant at every call: the rows that one pass over the steps makes, 16 columns at a time.
+static inline void dense_quads_tile(size_t tile_rows, size_t n_rows, size_t n_columns, size_t n_steps, const int8_t *weights,
+                                    const uint8_t *x, const uint32_t *offsets, const float *scales, const float *starts, int limit,
+                                    uint8_t *y, size_t quad_stride)
+{
+    enum { COLUMNS = 16 };
+    const size_t written = (n_rows + 3) / 4 * 4 < tile_rows ? (n_rows + 3) / 4 * 4 : tile_rows;
+    for (size_t first = 0; first < n_columns; first += COLUMNS) {
+        const size_t n = n_columns - first < COLUMNS ? n_columns - first : COLUMNS;
+        for (size_t r = 0; r < written; r++) {
+            int32_t sums[COLUMNS] = { 0 };
+            for (size_t s = 0; r < n_rows && s < n_steps; s++) {
+                const int8_t *quad = weights + (s * tile_rows + r) * 4;
+                const uint8_t *quads = x + offsets[s] + 4 * first;
+                for (size_t j = 0; j < COLUMNS; j++)
+                    for (size_t i = 0; i < 4; i++)
+                        sums[j] += quad[i] * quads[4 * j + i];
+            }
+            uint8_t *bytes = y + r / 4 * quad_stride + 4 * first + r % 4;
+            for (size_t j = 0; j < n; j++)
+                bytes[4 * j] = r < n_rows ? byte_of((float)sums[j] * scales[r] + starts[r], (float)limit) : 0;
+        }
+    }
+}
+
+void qcnn_dense_quads_2x16_c(size_t n_rows, size_t n_columns, size_t n_steps, const int8_t *weights, const uint8_t *x,
+                             const uint32_t *offsets, const float *scales, const float *starts, int limit, uint8_t *y, size_t quad_stride)
+{
+    dense_quads_tile(2, n_rows, n_columns, n_steps, weights, x, offsets, scales, starts, limit, y, quad_stride);
+}
+
+void qcnn_dense_quads_4x16_c(size_t n_rows, size_t n_columns, size_t n_steps, const int8_t *weights, const uint8_t *x,
+                             const uint32_t *offsets, const float *scales, const float *starts, int limit, uint8_t *y, size_t quad_stride)
+{
+    dense_quads_tile(4, n_rows, n_columns, n_steps, weights, x, offsets, scales, starts, limit, y, quad_stride);
+}
+
+void qcnn_dense_quads_8x48_c(size_t n_rows, size_t n_columns, size_t n_steps, const int8_t *weights, const uint8_t *x,
+                             const uint32_t *offsets, const float *scales, const float *starts, int limit, uint8_t *y, size_t quad_stride)
+{
+    dense_quads_tile(8, n_rows, n_columns, n_steps, weights, x, offsets, scales, starts, limit, y, quad_stride);
+}
+
+void qcnn_requantize_turned_c(size_t n_positions, size_t n_outputs, const int32_t *sums, size_t sum_stride, float scale,
+                              const float *starts, int limit, uint8_t *y, size_t quad_stride)
+{
+    for (size_t o = 0; o < (n_outputs + 3) / 4 * 4; o++)
+        for (size_t p = 0; p < n_positions; p++)
+            y[o / 4 * quad_stride + 4 * p + o % 4] =
+                o < n_outputs ? byte_of((float)sums[p * sum_stride + o] * scale + starts[o], (float)limit) : 0;
+}
+
+// ---- quads to quads -------------------------------------------------------------------------------------------------
+
+void qcnn_max_quads_c(uint8_t *y, const uint8_t *x, size_t row_stride, size_t n_rows, size_t n, size_t n_taps, size_t stride)
+{
+    for (size_t j = 0; j < n; j++, x += 4 * stride, y += 4)
+        for (size_t i = 0; i < 4; i++) {
+            uint8_t most = 0;
+            for (size_t r = 0; r < n_rows; r++)
+                for (size_t t = 0; t < n_taps; t++)
+                    most = x[r * row_stride + 4 * t + i] > most ? x[r * row_stride + 4 * t + i] : most;
+            y[i] = most;
+        }
+}
+
+void qcnn_lrn_quads_c(uint8_t *y, size_t y_stride, const uint8_t *x, size_t x_stride, size_t n_quads, size_t n, int size, float scale,
+                      float bias, float ratio, int limit)
+{
+    const size_t channels = 4 * n_quads, below = ((size_t)size - 1) / 2, above = (size_t)size / 2;
+    for (size_t p = 0; p < n; p++, x += 4, y += 4) {
+        int32_t sum = 0; // of squares, moved on from channel to channel
+        for (size_t c = 0; c < above && c < channels; c++)
+            sum += x[c / 4 * x_stride + c % 4] * x[c / 4 * x_stride + c % 4];
+        for (size_t c = 0; c < channels; c++) {
+            const size_t in = c + above, out = c - below - 1; // the latter wraps to more than there are at first
+            if (in < channels)
+                sum += x[in / 4 * x_stride + in % 4] * x[in / 4 * x_stride + in % 4];
+            if (out < channels)
+                sum -= x[out / 4 * x_stride + out % 4] * x[out / 4 * x_stride + out % 4];
+            const float w = qcnn_power_075(bias + scale * (float)sum);
+            y[c / 4 * y_stride + c % 4] = byte_of((float)x[c / 4 * x_stride + c % 4] * (w * ratio), (float)limit);
+        }
+    }
+}
+
+// ---- quads to floats ------------------------------------------------------------------------------------------------
+
+void qcnn_dequantize_quads_c(size_t n, const uint8_t *quads, int n_channels, float scale, float *y, size_t channel_stride)
+{
+    for (size_t i = 0; i < (size_t)n_channels; i++)
+        for (size_t j = 0; j < n; j++)
+            y[i * channel_stride + j] = (float)quads[4 * j + i] * scale;
+}
