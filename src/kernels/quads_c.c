@@ -17,10 +17,10 @@ static inline uint8_t byte_of(float v, float limit)
 
 // ---- sums to quads --------------------------------------------------------------------------------------------------
 
-// Tiles of `tile_rows` rows, a constant at every call: the rows that one pass over the steps makes, 16 columns at a time.
-static inline void dense_quads_tile(size_t tile_rows, size_t n_rows, size_t n_columns, size_t n_steps, const int8_t *weights,
-                                    const uint8_t *x, const uint32_t *offsets, const float *scales, const float *starts, int limit,
-                                    uint8_t *y, size_t quad_stride)
+// Tiles of `tile_rows` rows, 16 columns at a time.
+static __attribute__((noinline)) void dense_quads_tile(size_t tile_rows, size_t n_rows, size_t n_columns, size_t n_steps,
+                                                       const int8_t *weights, const uint8_t *x, const uint32_t *offsets,
+                                                       const float *scales, const float *starts, int limit, uint8_t *y, size_t quad_stride)
 {
     enum { COLUMNS = 16 };
     const size_t written = (n_rows + 3) / 4 * 4 < tile_rows ? (n_rows + 3) / 4 * 4 : tile_rows;
