@@ -10,7 +10,8 @@
 //
 // Fewer than four channels are interleaved instead, a padded row's bytes [x][channel] in groups of four: group g of a kernel row
 // begins, for output column j, at byte sx * channels * j + 4 g. Planes hold the groups g < phases_x; a later g is an earlier one's
-// some columns on.
+// some columns on. Where the last group of a kernel row is one byte, one more plane holds the last bytes of four padded rows from
+// each y * sy on.
 //
 // Sums are whole numbers, and min and max do not care for order: no split over workers changes a bit.
 
@@ -30,6 +31,7 @@ typedef struct bytes_job {
     int64_t tail;                                 // columns behind the last row of a plane
     int64_t row_steps, shift;                     // interleaved: groups of a kernel row, columns between a plane's groups
     bool by_rows;                                 // tiles end where output rows do
+    int64_t n_planes;                             // of a quad: remainders, and that of the rests
     size_t plane_bytes, quad_bytes, image_quads;  // of one remainder, of a quad; quads of an image
     int64_t n_columns, chunk, n_chunks, tiles, row_tiles, n_row_parts; // of one group
     // of the image at hand
@@ -108,7 +110,8 @@ static bytes_job measure_bytes(const qcnn_step *step)
     }
     job.by_rows = job.plane_w > w->out[2] && w->out[2] >= 96 && divide_up(w->out[2], 16) * 16 <= job.plane_w + 4;
     job.plane_bytes = (size_t)((job.plane_h * job.plane_w + job.tail) * 4);
-    job.quad_bytes = (size_t)(job.phases_y * job.phases_x) * job.plane_bytes;
+    job.n_planes = job.phases_y * job.phases_x + (job.bytes->rest_steps > 0);
+    job.quad_bytes = (size_t)job.n_planes * job.plane_bytes;
     job.image_quads = (size_t)(job.groups * job.n_quads);
     job.n_columns = (w->out[1] - 1) * job.plane_w + w->out[2];
     return job;
@@ -117,7 +120,7 @@ static bytes_job measure_bytes(const qcnn_step *step)
 // Chunks of columns whose inputs stay in the second-level cache while all outputs pass over them, and pieces for the workers.
 static void split_bytes(bytes_job *job, int n_workers)
 {
-    const int64_t tile = job->step->kernels->bytes_columns, column_bytes = (int64_t)(job->quad_bytes / job->plane_bytes) * job->n_quads * 4;
+    const int64_t tile = job->step->kernels->bytes_columns, column_bytes = job->n_planes * job->n_quads * 4;
     job->chunk = CHUNK_BYTES / column_bytes / tile * tile;
     if (job->chunk < tile)
         job->chunk = tile;
@@ -152,8 +155,8 @@ static void place_scratch(bytes_job *job, unsigned char *shared)
 static void conv_bytes_plan(qcnn_step *step)
 {
     const bytes_job job = measure_bytes(step);
-    const size_t quads = qcnn_plan_bytes(qcnn_plan_bytes((uint64_t)job.plane_h + 1, (uint64_t)job.plane_w, 4),
-                                         (uint64_t)(job.phases_y * job.phases_x), (uint64_t)job.image_quads);
+    const size_t quads = qcnn_plan_bytes(qcnn_plan_bytes((uint64_t)job.plane_h + 1, (uint64_t)job.plane_w, 4), (uint64_t)job.n_planes,
+                                         (uint64_t)job.image_quads);
     const size_t n_outputs = (size_t)(job.groups * job.n_outputs);
     step->shared_bytes = quads > UINT32_MAX - 1024 ? SIZE_MAX // offsets have 32 bits
                                                    : align_64(quads + SLACK) + align_64(job.bytes->n_steps * sizeof(uint32_t)) +
@@ -257,6 +260,31 @@ static void pack_interleaved_row(const bytes_job *job, const float *channels, in
             memcpy(row + 4 * j, bytes + step * j + 4 * plane, 4);
 }
 
+// Where group g of the packed row `y` of the padded input is, for output column 0.
+static size_t interleaved_offset(const bytes_job *job, int64_t y, int64_t g)
+{
+    const int64_t plane = y % job->w.stride[1] * job->phases_x + g % job->phases_x;
+    return (size_t)plane * job->plane_bytes + (size_t)(y / job->w.stride[1] * job->plane_w + g / job->phases_x * job->shift) * 4;
+}
+
+// Rows of the plane of the rests, from the first bytes of the rows' last groups.
+static void pack_rests(void *argument, int64_t begin, int64_t end, int worker)
+{
+    (void)worker;
+    const bytes_job *job = argument;
+    const int64_t stride = job->w.stride[1], packed = job->plane_h * stride;
+    for (int64_t y = begin; y < end; y++) {
+        const uint8_t *rows[4];
+        for (int64_t i = 0; i < 4; i++) { // rows that are not packed meet no weights
+            const bool there = y * stride + i < packed && (y * stride + i) % stride < job->phases_y;
+            rows[i] = job->quads + interleaved_offset(job, there ? y * stride + i : y * stride, job->row_steps - 1);
+        }
+        uint8_t *rests = job->quads + job->quad_bytes - job->plane_bytes + (size_t)(y * job->plane_w) * 4;
+        for (int64_t j = 0; j < 4 * job->w.out[2]; j += 4)
+            memcpy(rests + j, (uint8_t[]){ rows[0][j], rows[1][j], rows[2][j], rows[3][j] }, 4);
+    }
+}
+
 static void pack_quads(void *argument, int64_t begin, int64_t end, int worker)
 {
     const bytes_job *job = argument;
@@ -281,12 +309,12 @@ static void find_offsets(const bytes_job *job)
     const qcnn_window *w = &job->w;
     uint32_t *offset = job->offsets;
     if (job->bytes->interleaved) {
+        const int64_t n_rests = (int64_t)job->bytes->rest_steps;
         for (int64_t ky = 0; ky < w->kernel[1]; ky++)
-            for (int64_t g = 0; g < job->row_steps; g++) {
-                const int64_t y = ky * w->dilation[1], plane = y % w->stride[1] * job->phases_x + g % job->phases_x;
-                *offset++ = (uint32_t)((size_t)plane * job->plane_bytes +
-                                       (size_t)(y / w->stride[1] * job->plane_w + g / job->phases_x * job->shift) * 4);
-            }
+            for (int64_t g = 0; g < job->row_steps - (n_rests > 0); g++)
+                *offset++ = (uint32_t)interleaved_offset(job, ky * w->dilation[1], g);
+        for (int64_t g = 0; g < n_rests; g++)
+            *offset++ = (uint32_t)(job->quad_bytes - job->plane_bytes + (size_t)(4 * g / w->stride[1] * job->plane_w) * 4);
         return;
     }
     for (int64_t q = 0; q < job->n_quads; q++)
@@ -391,6 +419,8 @@ static void conv_bytes_run(const qcnn_step *step, const qcnn_parallel *parallel)
     for (job.image = 0; job.image < step->output_shape.dims[0]; job.image++) {
         set_byte_scales(&job, parallel);
         qcnn_for_range(parallel, (int64_t)job.image_quads * job.phases_y * job.plane_h, 1, pack_quads, &job);
+        if (job.bytes->rest_steps > 0)
+            qcnn_for_range(parallel, job.plane_h, 1, pack_rests, &job);
         qcnn_for(parallel, (int)(job.groups * job.n_row_parts * job.n_chunks), multiply_byte_pieces, &job);
         if (step->node->attributes.activation.function != QCNN_RELU)
             qcnn_for_range(parallel, job.groups * job.n_outputs, 1, activate_rows, &job);

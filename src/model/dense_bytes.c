@@ -10,7 +10,20 @@
 typedef struct packing {
     size_t groups, n_outputs, n_inputs, n_taps, row_taps, tile_rows, tiles, n_steps;
     bool interleaved;
+    size_t rows, row_bytes, row_steps, rest_steps; // interleaved: of the kernel, of one of its rows, of what is left of all rows
 } packing;
+
+static void count_interleaved(packing *p, const qcnn_attributes *a)
+{
+    p->rows = p->n_taps / p->row_taps;
+    p->row_bytes = p->row_taps * p->n_inputs;
+    p->row_steps = (p->row_bytes - 1) / 4 + 1;
+    if (a->n_spatial == 2 && p->rows > 1 && p->row_bytes % 4 == 1 && a->dilation[0] == 1 && 4 % a->stride[0] == 0) {
+        p->row_steps--;
+        p->rest_steps = (p->rows - 1) / 4 + 1;
+    }
+    p->n_steps = p->rows * p->row_steps + p->rest_steps;
+}
 
 static packing packing_of(const qcnn_node *node, const qcnn_tensor *weights, int tile_rows)
 {
@@ -23,10 +36,9 @@ static packing packing_of(const qcnn_node *node, const qcnn_tensor *weights, int
     p.row_taps = (size_t)shape->dims[shape->rank - 1];
     p.tiles = (p.n_outputs - 1) / p.tile_rows + 1;
     p.interleaved = p.groups == 1 && p.n_inputs < 4 && a->dilation[a->n_spatial - 1] == 1;
+    p.n_steps = ((p.n_inputs - 1) / 4 + 1) * p.n_taps;
     if (p.interleaved)
-        p.n_steps = p.n_taps / p.row_taps * ((p.row_taps * p.n_inputs - 1) / 4 + 1);
-    else
-        p.n_steps = ((p.n_inputs - 1) / 4 + 1) * p.n_taps;
+        count_interleaved(&p, a);
     return p;
 }
 
@@ -37,10 +49,17 @@ static size_t weight_of_step(const packing *p, size_t step, size_t i)
         const size_t channel = step / p->n_taps * 4 + i;
         return channel < p->n_inputs ? channel * p->n_taps + step % p->n_taps : SIZE_MAX;
     }
-    const size_t row_steps = (p->row_taps * p->n_inputs - 1) / 4 + 1, place = step % row_steps * 4 + i;
-    if (place >= p->row_taps * p->n_inputs)
+    size_t row, place;
+    if (step < p->rows * p->row_steps) {
+        row = step / p->row_steps;
+        place = step % p->row_steps * 4 + i;
+    } else {
+        row = (step - p->rows * p->row_steps) * 4 + i;
+        place = p->row_bytes - 1;
+    }
+    if (row >= p->rows || place >= p->row_bytes)
         return SIZE_MAX;
-    return place % p->n_inputs * p->n_taps + step / row_steps * p->row_taps + place / p->n_inputs;
+    return place % p->n_inputs * p->n_taps + row * p->row_taps + place / p->n_inputs;
 }
 
 // One output's weights as whole numbers -127..127 times a scale, into its row of its tile: tile[step][tile_rows][4].
@@ -111,6 +130,7 @@ qcnn_status qcnn_dense_bytes_make(const qcnn_node *node, const qcnn_tensor *weig
     }
     bytes->tile_rows = tile_rows;
     bytes->interleaved = p.interleaved;
+    bytes->rest_steps = p.rest_steps;
     bytes->n_steps = p.n_steps;
     bytes->tile_bytes = p.n_steps * p.tile_rows * 4;
     bytes->scales = (float *)(void *)(bytes + 1);

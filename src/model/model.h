@@ -151,11 +151,12 @@ typedef enum qcnn_method { QCNN_METHOD_NONE, QCNN_METHOD_DENSE, QCNN_METHOD_LUT 
 
 // Weights of a convolution that runs dense in bytes: whole numbers -127..127 times a scale for each output. One allocation.
 // A *step* is four input channels (the last ones may be absent: zeros) under one tap, taps innermost. *Interleaved*, where
-// channels are fewer than four, it is four neighbours of a kernel row's weights, channels innermost: [taps of a row][channels].
+// channels are fewer than four, it is four neighbours of a kernel row's weights, channels innermost: [taps of a row][channels]. If one
+// weight is left of each row, the last steps (rest_steps) are those of four rows each, where the stride allows it.
 typedef struct qcnn_dense_bytes {
     int tile_rows; // outputs of a tile, as many as the kernel takes
     bool interleaved;
-    size_t n_steps, tile_bytes;
+    size_t n_steps, rest_steps, tile_bytes;
     int8_t *weights; // [groups][ceil(n_outputs / tile_rows)][n_steps][tile_rows][4]
     float *scales;   // [groups * n_outputs]
     int32_t *sums;   // [groups * n_outputs]: of an output's whole numbers

@@ -31,7 +31,7 @@ static bytes_case random_case(qcnn_rng *rng)
     qcnn_attributes *a = &c.attributes;
     a->n_spatial = between(rng, 1, 2);
     a->groups = between(rng, 0, 3) ? 1 : 2;
-    const int inputs = a->groups > 1 ? between(rng, 4, 9) : between(rng, 1, 10), outputs = between(rng, 1, 20);
+    const int inputs = a->groups > 1 ? between(rng, 4, 9) : between(rng, 1, between(rng, 0, 1) ? 3 : 10), outputs = between(rng, 1, 20);
     c.x = (qcnn_shape){ .rank = 2 + a->n_spatial, .dims = { 2, inputs * a->groups } };
     c.w = (qcnn_shape){ .rank = 2 + a->n_spatial, .dims = { outputs * a->groups, inputs } };
     for (int i = 0; i < a->n_spatial; i++) {
