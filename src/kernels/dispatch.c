@@ -121,10 +121,10 @@ static const qcnn_kernels kernels_avx512 = {
     .dequantize_turned = qcnn_dequantize_turned_avx512,
     .dense_bytes = qcnn_dense_bytes_4x16_avx2,
     .dense_quads = qcnn_dense_quads_4x16_c,
-    .requantize_turned = qcnn_requantize_turned_c,
-    .max_quads = qcnn_max_quads_c,
-    .lrn_quads = qcnn_lrn_quads_c,
-    .dequantize_quads = qcnn_dequantize_quads_c,
+    .requantize_turned = qcnn_requantize_turned_avx512,
+    .max_quads = qcnn_max_quads_avx512,
+    .lrn_quads = qcnn_lrn_quads_avx512,
+    .dequantize_quads = qcnn_dequantize_quads_avx512,
 };
 
 static const qcnn_kernels kernels_avx512vnni = {
@@ -160,11 +160,11 @@ static const qcnn_kernels kernels_avx512vnni = {
     .dequantize = qcnn_dequantize_avx512,
     .dequantize_turned = qcnn_dequantize_turned_avx512,
     .dense_bytes = qcnn_dense_bytes_8x48_avx512vnni,
-    .dense_quads = qcnn_dense_quads_8x48_c,
-    .requantize_turned = qcnn_requantize_turned_c,
-    .max_quads = qcnn_max_quads_c,
-    .lrn_quads = qcnn_lrn_quads_c,
-    .dequantize_quads = qcnn_dequantize_quads_c,
+    .dense_quads = qcnn_dense_quads_8x48_avx512vnni,
+    .requantize_turned = qcnn_requantize_turned_avx512,
+    .max_quads = qcnn_max_quads_avx512,
+    .lrn_quads = qcnn_lrn_quads_avx512,
+    .dequantize_quads = qcnn_dequantize_quads_avx512,
 };
 
 static const qcnn_kernels kernels_avx512vbmi = {
@@ -200,11 +200,11 @@ static const qcnn_kernels kernels_avx512vbmi = {
     .dequantize = qcnn_dequantize_avx512,
     .dequantize_turned = qcnn_dequantize_turned_avx512,
     .dense_bytes = qcnn_dense_bytes_8x48_avx512vnni,
-    .dense_quads = qcnn_dense_quads_8x48_c,
-    .requantize_turned = qcnn_requantize_turned_c,
-    .max_quads = qcnn_max_quads_c,
-    .lrn_quads = qcnn_lrn_quads_c,
-    .dequantize_quads = qcnn_dequantize_quads_c,
+    .dense_quads = qcnn_dense_quads_8x48_avx512vnni,
+    .requantize_turned = qcnn_requantize_turned_avx512,
+    .max_quads = qcnn_max_quads_avx512,
+    .lrn_quads = qcnn_lrn_quads_avx512,
+    .dequantize_quads = qcnn_dequantize_quads_avx512,
     .conv_byte_tables = true,
 };
 #endif

@@ -54,12 +54,6 @@ void qcnn_dense_quads_4x16_c(size_t n_rows, size_t n_columns, size_t n_steps, co
     dense_quads_tile(4, n_rows, n_columns, n_steps, weights, x, offsets, scales, starts, limit, y, quad_stride);
 }
 
-void qcnn_dense_quads_8x48_c(size_t n_rows, size_t n_columns, size_t n_steps, const int8_t *weights, const uint8_t *x,
-                             const uint32_t *offsets, const float *scales, const float *starts, int limit, uint8_t *y, size_t quad_stride)
-{
-    dense_quads_tile(8, n_rows, n_columns, n_steps, weights, x, offsets, scales, starts, limit, y, quad_stride);
-}
-
 void qcnn_requantize_turned_c(size_t n_positions, size_t n_outputs, const int32_t *sums, size_t sum_stride, float scale,
                               const float *starts, int limit, uint8_t *y, size_t quad_stride)
 {
