@@ -111,7 +111,8 @@ typedef struct qcnn_compress_options {
     double max_drop;            // above 0: for the smallest file that loses at most so many points of top-1 accuracy, estimated on
                                 // calibration images that nothing was fitted to: if classes were drawn from the original's probabilities
     qcnn_correction correction;
-    const qcnn_dataset *calibration; // images for error correction, labels not used; must be there unless correction is NONE
+    const qcnn_dataset *calibration; // images for error correction and for the ranges of activations (qcnn_calibrate), labels not used;
+                                     // must be there unless correction is NONE, and then no ranges are found without
     const char *preprocess;          // NULL, or preprocess.json text to use for them instead of the model's
     // What a bit of an assignment is worth, in divergence of the class probabilities (nats): with error correction, assignments
     // are chosen for the sum of both, and cost fewer bits once entropy-coded. 0: only the error counts. About 1e-11 to 1e-9.
@@ -132,10 +133,32 @@ typedef struct qcnn_compress_options {
 QCNN_API qcnn_compress_options qcnn_compress_options_default(void);
 
 // A compressed copy of `original`, which must outlive it.
-// Errors: ARGUMENT (a setting that names no layer, or does not fit it; no calibration images; a size or drop that is not reached), UNSUPPORTED, MEMORY, CANCELLED, and
-// with error correction IO and FORMAT (an image that cannot be read).
+// Errors: ARGUMENT (a setting that names no layer, or does not fit it; no calibration images; a size or drop that is not reached),
+// UNSUPPORTED, MEMORY, CANCELLED, and with images IO and FORMAT (one that cannot be read).
 QCNN_API qcnn_status qcnn_compress(const qcnn_model *original, const qcnn_compress_options *options, qcnn_model **compressed,
                                    qcnn_error *error);
+
+typedef struct qcnn_calibrate_options {
+    size_t size;
+    const char *preprocess;        // NULL, or preprocess.json text to use for the images instead of the model's
+    uint64_t seed;                 // which images are taken
+    const qcnn_parallel *parallel; // changes the time, never the result
+    const qcnn_progress *progress;
+} qcnn_calibrate_options;
+
+QCNN_API qcnn_calibrate_options qcnn_calibrate_options_default(void);
+
+// A calibrated copy of `model`, which must outlive it: 256 crops of the images are run in floats, and the range of each activation and
+// the largest table entry of each convolution with a codebook are kept. The engine then need not find scales for each image, and may
+// keep activations as bytes from layer to layer; qcnn_compress with images does the same at its end. Ranges that the model had are
+// found anew. Only a compressed model runs in bytes: for an original it is an error. `options` may be NULL.
+// Errors: ARGUMENT (no images, no preprocessing, an original), UNSUPPORTED (a network that does not read one image), IO and FORMAT
+// (an image that cannot be read), MEMORY, CANCELLED.
+QCNN_API qcnn_status qcnn_calibrate(const qcnn_model *model, const qcnn_dataset *images, const qcnn_calibrate_options *options,
+                                    qcnn_model **calibrated, qcnn_error *error);
+
+// Whether a model holds calibrated ranges.
+QCNN_API int qcnn_model_calibrated(const qcnn_model *model);
 
 // Removes a checkpoint, once the result is safe.
 QCNN_API void qcnn_checkpoint_remove(const char *path);

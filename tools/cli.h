@@ -13,7 +13,7 @@
 #include "options.h"
 #include "qcnn_compress.h"
 
-extern const cli_command cli_compress, cli_eval, cli_classify, cli_run, cli_bench, cli_inspect, cli_export;
+extern const cli_command cli_compress, cli_calibrate, cli_eval, cli_classify, cli_run, cli_bench, cli_inspect, cli_export;
 
 // ---- messages -------------------------------------------------------------------------------------------------------
 

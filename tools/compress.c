@@ -217,8 +217,6 @@ static int check_request(const compress_request *request)
         return CLI_FAILED;
     if (request->report && strcmp(request->report, request->output) == 0)
         return cli_fail("%s: it cannot be both the model and the report; name two files", request->output);
-    if (request->calibration && request->correction == QCNN_CORRECTION_NONE)
-        cli_note("%s: not used, since --correction none needs no calibration images", request->calibration);
     return CLI_DONE;
 }
 
@@ -267,7 +265,7 @@ static int run_compress(const cli_command *command, int argc, char **argv)
           .value = "LAYER=C/K,...",
           .text = &request.settings,
           .help = "C inputs a codeword and K codewords, or 'dense', for layers by name" },
-        { .name = "--calib", .value = "DATASET", .text = &request.calibration, .help = "images to calibrate on (for --correction)" },
+        { .name = "--calib", .value = "DATASET", .text = &request.calibration, .help = "images for error correction and for the ranges of activations" },
         CLI_OPTION_PREPROCESS(&request.model.preprocess),
         CLI_OPTION_CLASSES(&request.model.classes),
         { .name = "--correction",

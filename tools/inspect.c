@@ -26,8 +26,8 @@ static void print_model(const char *path, const qcnn_model *model, const cli_tot
     print_ports("output", model, qcnn_model_n_outputs(model), qcnn_model_output);
     snprintf(line, sizeof line, "%s", qcnn_model_preprocessing(model) ? qcnn_model_preprocessing(model) : "none stored");
     cli_one_line(line);
-    printf("  %-14s %d\n  %-14s %s\n  %-14s %s\n\n", "classes", qcnn_model_n_classes(model), "preprocessing", line, "kernels",
-           qcnn_model_kernels(model));
+    printf("  %-14s %d\n  %-14s %s\n  %-14s %s\n  %-14s %s\n\n", "classes", qcnn_model_n_classes(model), "preprocessing", line, "ranges",
+           qcnn_model_calibrated(model) ? "calibrated" : "found for each image", "kernels", qcnn_model_kernels(model));
     cli_model_print(model, totals, true);
 }
 

@@ -101,6 +101,7 @@ void cli_model_json(const qcnn_model *model, const cli_totals *totals, cJSON *ro
     cli_json_number(root, "ratio", totals->ratio);
     cli_json_text(root, "kernels", qcnn_model_kernels(model));
     cli_json_number(root, "classes", qcnn_model_n_classes(model));
+    cJSON_AddBoolToObject(root, "calibrated", qcnn_model_calibrated(model));
     operations_json(root, totals->dense_operations, totals->multiplications, totals->lookups);
     for (int output = 0; output < 2; output++) {
         cJSON *ports = cli_json_array(root, output ? "outputs" : "inputs");

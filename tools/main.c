@@ -7,7 +7,8 @@
 
 #include "cli.h"
 
-static const cli_command *const commands[] = { &cli_compress, &cli_eval, &cli_classify, &cli_run, &cli_bench, &cli_inspect, &cli_export };
+static const cli_command *const commands[] = { &cli_compress, &cli_calibrate, &cli_eval,    &cli_classify,
+                                               &cli_run,      &cli_bench,     &cli_inspect, &cli_export };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
 static int print_help(void)

@@ -10,6 +10,7 @@
 #include "compress/correction.h"
 #include "compress/finish.h"
 #include "compress/quantize.h"
+#include "compress/ranges.h"
 #include "compress/refine.h"
 #include "compress/round.h"
 #include "compress/settings.h"
@@ -185,6 +186,25 @@ qcnn_status qcnn_compress_with(const qcnn_model *original, const qcnn_layer_sett
     return status;
 }
 
+// The last step of all: the finished network has other activations than the original.
+static qcnn_status calibrate_compressed(const qcnn_model *original, const qcnn_compress_options *options, qcnn_model **compressed,
+                                        qcnn_error *error)
+{
+    if (!options->calibration || !qcnn_model_is_rounded(*compressed))
+        return QCNN_OK;
+    qcnn_calibrate_options calibration = qcnn_calibrate_options_default();
+    calibration.preprocess = options->preprocess;
+    calibration.seed = options->seed;
+    calibration.parallel = options->parallel;
+    calibration.progress = options->progress;
+    const qcnn_status status = qcnn_find_ranges(*compressed, qcnn_model_kernels(original), options->calibration, &calibration, error);
+    if (status != QCNN_OK) {
+        qcnn_model_free(*compressed);
+        *compressed = NULL;
+    }
+    return status;
+}
+
 qcnn_status qcnn_compress(const qcnn_model *original, const qcnn_compress_options *options, qcnn_model **compressed, qcnn_error *error)
 {
     *compressed = NULL;
@@ -201,5 +221,5 @@ qcnn_status qcnn_compress(const qcnn_model *original, const qcnn_compress_option
     else if (status == QCNN_OK)
         status = qcnn_compress_with(original, settings, options, compressed, error);
     qcnn_release(settings);
-    return status;
+    return status == QCNN_OK ? calibrate_compressed(original, options, compressed, error) : status;
 }

@@ -270,6 +270,9 @@ qcnn_status qcnn_infer_shapes(const qcnn_model *model, const qcnn_shape *input_s
 // method for each layer and decodes those that run dense. `kernels` NULL: the best tier. (prepare.c)
 qcnn_status qcnn_model_prepare(qcnn_model *model, const char *kernels, qcnn_error *error);
 
+// Whether some weights have been rounded: a model without such is an original, and runs in floats throughout. (prepare.c)
+bool qcnn_model_is_rounded(const qcnn_model *model);
+
 // Multiply-adds, table multiplications and look-ups of a layer at these shapes, and what the cost model makes of them. (cost.c)
 typedef struct qcnn_layer_cost {
     uint64_t dense_operations, table_multiplications, lookups;

@@ -147,8 +147,7 @@ static uint64_t decode_budget(const qcnn_model *model)
     return allowed > taken ? allowed - taken : 0;
 }
 
-// Whether some weights have been rounded: a model without such is an original, and runs in floats throughout.
-static bool is_rounded(const qcnn_model *model)
+bool qcnn_model_is_rounded(const qcnn_model *model)
 {
     for (size_t i = 0; i < model->n_tensors; i++)
         if (qcnn_is_codebook(&model->tensors[i]) || model->tensors[i].data_type == QCNN_INT8)
@@ -230,7 +229,7 @@ qcnn_status qcnn_model_prepare(qcnn_model *model, const char *kernels, qcnn_erro
     QCNN_TRY(check_tensors(model, error));
     QCNN_TRY(check_codebook_places(model, error));
     QCNN_TRY(set_shapes(model, error));
-    model->in_bytes = !model->exact && is_rounded(model);
+    model->in_bytes = !model->exact && qcnn_model_is_rounded(model);
     uint64_t budget = decode_budget(model);
     for (size_t n = 0; n < model->n_nodes; n++)
         QCNN_TRY(choose_method(model, &model->nodes[n], &budget, error));

@@ -115,6 +115,8 @@ class Usage(CommandTest):
             (["compress", "a", "-o", "b", "--preset", "q-cnn", "--ratio", "9"], "qcnn compress",
              "--preset, --ratio and --max-drop exclude each other"),
             (["compress", "a", "-o", "b", "--correction", "layer"], "qcnn compress", "--correction layer needs --calib DATASET"),
+            (["calibrate", "a", "-o", "b"], "qcnn calibrate", "it needs --calib DATASET"),
+            (["calibrate", "a", "--calib", "b"], "qcnn calibrate", "it needs -o OUT.qcnn"),
             (["compress", "a", "-o", "b", "--refine"], "qcnn compress", "--refine needs --calib DATASET"),
             (["compress", "a", "-o", "b", "--ratio", "20"], "qcnn compress", "--ratio needs --calib DATASET"),
             (["compress", "a", "-o", "b", "--max-drop", "0.5"], "qcnn compress", "--max-drop needs --calib DATASET"),
@@ -253,6 +255,44 @@ class Compress(CommandTest):
             self.assertIn(text, report)
         for word in ("http:", "https:", "url(", "@import", "nan", "inf<"):
             self.assertNotIn(word, report)
+
+
+class Calibrate(CommandTest):
+    def test_afterwards_as_with_images(self):
+        self.dataset()
+        self.compress("small.onnx", "plain.qcnn")
+        self.compress("small.onnx", "with.qcnn", "--calib", "set", "--correction", "none")
+        before = self.read("plain.qcnn")
+        for threads in ("1", "2"):
+            result = self.json_of("calibrate", "plain.qcnn", "--calib", "set", "-o", "after.qcnn", "--threads", threads)
+            self.assertEqual(self.read("after.qcnn"), self.read("with.qcnn"))
+            self.assertTrue(result["calibrated"])
+            self.assertEqual((result["file_bytes"], result["threads"]), (os.path.getsize(self.path("after.qcnn")), int(threads)))
+        self.assertEqual(self.read("plain.qcnn"), before)
+        self.assertFalse(self.json_of("inspect", "plain.qcnn")["calibrated"])
+        self.assertTrue(self.json_of("inspect", "after.qcnn")["calibrated"])
+        self.assertIn("ranges         calibrated\n", self.run_qcnn("inspect", "after.qcnn")[0])
+        out, err = self.run_qcnn("calibrate", "after.qcnn", "--calib", "set", "-o", "again.qcnn", "--threads", "1")
+        self.assertEqual(self.read("again.qcnn"), self.read("after.qcnn"))
+        self.assertEqual(err, "")
+        self.assertRegex(out, r"^again.qcnn: [0-9,]+ bytes, 0 more than before, in [0-9.]+ s on 1 thread\n$")
+        self.json_of("eval", "after.qcnn", "set")
+
+    def test_refusals(self):
+        self.dataset()
+        self.compress("small.onnx", "net.qcnn")
+        self.run_qcnn("compress", "small.onnx", "-o", "bare.qcnn")
+        self.write("out.qcnn", b"precious")
+        self.write("notes/readme.txt", b"no image")
+        for arguments, expected in ((["absent.qcnn", "--calib", "set"], "absent.qcnn"), (["net.qcnn", "--calib", "absent"], "absent"),
+                                    (["net.qcnn", "--calib", "notes"], "notes"),
+                                    (["small.onnx", "--calib", "set", "--preprocess", "preprocess.json"], "small.onnx: the model is not compressed"),
+                                    (["bare.qcnn", "--calib", "set"], "give --preprocess FILE.json")):
+            with self.subTest(arguments):
+                self.assertIn(expected, self.refused("calibrate", *arguments, "-o", "out.qcnn"))
+                self.assertEqual(self.read("out.qcnn"), b"precious")
+        self.assertIn("it is the model to be read", self.refused("calibrate", "net.qcnn", "--calib", "set", "-o", "net.qcnn"))
+        self.json_of("calibrate", "bare.qcnn", "--calib", "set", "-o", "out.qcnn", "--preprocess", "preprocess.json")
 
 
 class Classify(CommandTest):
