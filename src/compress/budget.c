@@ -7,6 +7,7 @@
 
 #include "base/rng.h"
 #include "compress/compress.h"
+#include "compress/ranges.h"
 #include "compress/search.h"
 
 enum { N_ATTEMPTS = 3, SURVEY_IMAGES = 128 };
@@ -30,7 +31,7 @@ static qcnn_status file_bytes(const qcnn_model *model, double *n_bytes, qcnn_err
     size_t n;
     QCNN_TRY(qcnn_save_memory(model, &file, &n, error));
     qcnn_bytes_free(file);
-    *n_bytes = (double)n;
+    *n_bytes = (double)(n + qcnn_ranges_bytes(model)); // which come at the very end
     return QCNN_OK;
 }
 

@@ -355,6 +355,17 @@ qcnn_status qcnn_find_ranges(qcnn_model *model, const char *kernels, const qcnn_
     return status == QCNN_OK ? qcnn_model_prepare(model, kernels, error) : status;
 }
 
+uint64_t qcnn_ranges_bytes(const qcnn_model *model)
+{
+    uint64_t n = QCNN_ENTRY_BYTES + 8 + 12 * (model->n_nodes + model->n_inputs);
+    for (size_t i = 0; i < model->n_nodes; i++) {
+        const qcnn_tensor *weights = qcnn_node_weights(model, &model->nodes[i]);
+        if (model->nodes[i].op == QCNN_OP_CONV && weights && qcnn_is_codebook(weights))
+            n += 4 + 4 * (uint64_t)weights->codebook.groups * (uint64_t)weights->codebook.n_subspaces;
+    }
+    return n;
+}
+
 // ---- public ---------------------------------------------------------------------------------------------------------
 
 qcnn_calibrate_options qcnn_calibrate_options_default(void)

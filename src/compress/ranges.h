@@ -13,4 +13,7 @@
 qcnn_status qcnn_find_ranges(qcnn_model *model, const char *kernels, const qcnn_dataset *images, const qcnn_calibrate_options *options,
                              qcnn_error *error);
 
+// Bytes that they will add to the model's file, to within its padding.
+uint64_t qcnn_ranges_bytes(const qcnn_model *model);
+
 #endif
