@@ -333,10 +333,12 @@ const cli_command cli_compress = {
     .operands = "MODEL",
     .details =
         "The q-cnn preset: convolutions C'=8 K=128 (the first one, of 3 channels, C'=3), fully-connected layers C'=4 K=32, the last of\n"
-        "them C'=1 K=16. --preprocess and --classes are stored in the file. The file appears complete or not at all; SIGINT and\n"
+        "them C'=1 K=16; groups wide enough get codebooks of their own. --preprocess and --classes are stored in the file. The file appears complete or not at all; SIGINT and\n"
         "SIGTERM stop the work with exit status 130 and 143 and leave nothing behind but, with error correction, OUT.qcnn.checkpoint: the\n"
         "same command goes on from it. It disappears with success.\n",
-    .examples = "  qcnn compress net.onnx -o net.qcnn --preprocess preprocess.json --classes classes.txt --report net.html\n"
+    .examples = "  qcnn compress net.onnx -o net.qcnn --calib photos --preprocess preprocess.json --classes classes.txt\n"
+                "  qcnn compress net.onnx -o net.qcnn --calib photos --preprocess preprocess.json --ratio 35\n"
+                "  qcnn compress net.onnx -o net.qcnn --preprocess preprocess.json --classes classes.txt --report net.html\n"
                 "  qcnn compress net.prototxt,net.caffemodel -o net.qcnn --set 'conv2=4/128,conv3=4/128,fc8=dense'\n",
     .min_operands = 1,
     .max_operands = 1,
