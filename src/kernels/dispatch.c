@@ -80,11 +80,11 @@ static const qcnn_kernels kernels_avx2 = {
     .dequantize = qcnn_dequantize_avx2,
     .dequantize_turned = qcnn_dequantize_turned_c,
     .dense_bytes = qcnn_dense_bytes_4x16_avx2,
-    .dense_quads = qcnn_dense_quads_4x16_c,
-    .requantize_turned = qcnn_requantize_turned_c,
-    .max_quads = qcnn_max_quads_c,
+    .dense_quads = qcnn_dense_quads_4x16_avx2,
+    .requantize_turned = qcnn_requantize_turned_avx2,
+    .max_quads = qcnn_max_quads_avx2,
     .lrn_quads = qcnn_lrn_quads_c,
-    .dequantize_quads = qcnn_dequantize_quads_c,
+    .dequantize_quads = qcnn_dequantize_quads_avx2,
 };
 
 static const qcnn_kernels kernels_avx512 = {
@@ -120,7 +120,7 @@ static const qcnn_kernels kernels_avx512 = {
     .dequantize = qcnn_dequantize_avx512,
     .dequantize_turned = qcnn_dequantize_turned_avx512,
     .dense_bytes = qcnn_dense_bytes_4x16_avx2,
-    .dense_quads = qcnn_dense_quads_4x16_c,
+    .dense_quads = qcnn_dense_quads_4x16_avx2,
     .requantize_turned = qcnn_requantize_turned_avx512,
     .max_quads = qcnn_max_quads_avx512,
     .lrn_quads = qcnn_lrn_quads_avx512,
