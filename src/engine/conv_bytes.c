@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Dense convolution in bytes. An image's inputs become bytes over the range they have in this layer and image, four channels of a
-// pixel together (a quad), zero padding included. With strides sy, sx they are laid out by remainder,
+// Dense convolution in bytes. An image's inputs are a byte plane already or become bytes over the range they have in this layer and
+// image, four channels of a pixel together (a quad), zero padding included. With strides sy, sx they are laid out by remainder,
 //
 //     quads[quad][y mod sy][x mod sx][y / sy][x / sx][4]        y, x: of the padded input
 //
 // so that each tap of *all* output positions, row after row, is one contiguous piece: output position (oy, ox) is column
 // oy * plane_w + ox, whatever tap and stride. The few columns between two rows are computed and dropped. At stride 1 a row's right
-// padding is the next row's left one.
+// padding is the next row's left one. A byte plane that needs neither strides nor padding is read where it is.
 //
 // Fewer than four channels are interleaved instead, a padded row's bytes [x][channel] in groups of four: group g of a kernel row
 // begins, for output column j, at byte sx * channels * j + 4 g. Planes hold the groups g < phases_x; a later g is an earlier one's
@@ -31,6 +31,7 @@ typedef struct bytes_job {
     int64_t tail;                                 // columns behind the last row of a plane
     int64_t row_steps, shift;                     // interleaved: groups of a kernel row, columns between a plane's groups
     bool by_rows;                                 // tiles end where output rows do
+    bool in_place;                                // the input is a byte plane that has this layout already
     int64_t n_planes;                             // of a quad: remainders, and that of the rests
     size_t plane_bytes, quad_bytes, image_quads;  // of one remainder, of a quad; quads of an image
     int64_t n_columns, chunk, n_chunks, tiles, row_tiles, n_row_parts; // of one group
@@ -38,8 +39,9 @@ typedef struct bytes_job {
     int64_t image;
     float scale, inverse;
     int zero;
+    const uint8_t *quads; // the inputs laid out: in shared scratch, or where they are
     // in shared scratch
-    uint8_t *quads;
+    uint8_t *packed;
     uint32_t *offsets;      // [n_steps]
     float *scales, *starts; // [groups * n_outputs]
     float *ranges;          // [MAX_PARTS][2]
@@ -114,7 +116,15 @@ static bytes_job measure_bytes(const qcnn_step *step)
     job.quad_bytes = (size_t)job.n_planes * job.plane_bytes;
     job.image_quads = (size_t)(job.groups * job.n_quads);
     job.n_columns = (w->out[1] - 1) * job.plane_w + w->out[2];
+    job.in_place = qcnn_is_plane(&step->inputs[0].format) && !job.bytes->interleaved && w->begin[1] == 0 && w->begin[2] == 0 &&
+                   job.n_planes == 1 && job.plane_h == w->in[1] && job.plane_w == w->in[2];
     return job;
+}
+
+// Tiles that make whole quads of outputs together.
+static int64_t quad_tiles(const bytes_job *job)
+{
+    return job->bytes->tile_rows < 4 ? 4 / job->bytes->tile_rows : 1;
 }
 
 // Chunks of columns whose inputs stay in the second-level cache while all outputs pass over them, and pieces for the workers.
@@ -129,7 +139,7 @@ static void split_bytes(bytes_job *job, int n_workers)
     job->n_chunks = divide_up(job->n_columns, job->chunk);
     job->tiles = divide_up(job->n_outputs, job->bytes->tile_rows);
     const int64_t wanted = n_workers > 1 ? divide_up(4 * n_workers, job->groups * job->n_chunks) : 1;
-    job->row_tiles = divide_up(job->tiles, wanted);
+    job->row_tiles = divide_up(divide_up(job->tiles, wanted), quad_tiles(job)) * quad_tiles(job);
     job->n_row_parts = divide_up(job->tiles, job->row_tiles);
 }
 
@@ -141,8 +151,9 @@ static size_t align_64(size_t n)
 static void place_scratch(bytes_job *job, unsigned char *shared)
 {
     const size_t n_outputs = (size_t)(job->groups * job->n_outputs);
-    job->quads = shared;
-    shared += align_64(job->image_quads * job->quad_bytes + SLACK);
+    job->packed = shared;
+    if (!job->in_place)
+        shared += align_64(job->image_quads * job->quad_bytes + SLACK);
     job->offsets = (uint32_t *)(void *)shared;
     shared += align_64(job->bytes->n_steps * sizeof *job->offsets);
     job->scales = (float *)(void *)shared;
@@ -158,9 +169,10 @@ static void conv_bytes_plan(qcnn_step *step)
     const size_t quads = qcnn_plan_bytes(qcnn_plan_bytes((uint64_t)job.plane_h + 1, (uint64_t)job.plane_w, 4), (uint64_t)job.n_planes,
                                          (uint64_t)job.image_quads);
     const size_t n_outputs = (size_t)(job.groups * job.n_outputs);
-    step->shared_bytes = quads > UINT32_MAX - 1024 ? SIZE_MAX // offsets have 32 bits
-                                                   : align_64(quads + SLACK) + align_64(job.bytes->n_steps * sizeof(uint32_t)) +
-                                                         2 * align_64(n_outputs * sizeof(float)) + MAX_PARTS * 2 * sizeof(float);
+    step->shared_bytes = quads > UINT32_MAX - 1024
+                             ? SIZE_MAX // offsets have 32 bits
+                             : (job.in_place ? 0 : align_64(quads + SLACK)) + align_64(job.bytes->n_steps * sizeof(uint32_t)) +
+                                   2 * align_64(n_outputs * sizeof(float)) + MAX_PARTS * 2 * sizeof(float);
     step->worker_bytes = align_64((size_t)job.w.in[2] * 4) + MAX_TILE * sizeof(float);
     if (job.bytes->interleaved)
         step->worker_bytes += align_64((size_t)line_bytes(&job));
@@ -184,8 +196,8 @@ static void find_ranges(void *argument, int index, int worker)
         job->step->kernels->range(job->step->inputs[0].data + job->image * n + first, (size_t)least(part, n - first), &range[0], &range[1]);
 }
 
-// The scale and zero of the image's bytes, and what makes of an output's sum its value.
-static void set_byte_scales(bytes_job *job, const qcnn_parallel *parallel)
+// The scale and zero of the image's bytes.
+static void set_input_scale(bytes_job *job, const qcnn_parallel *parallel)
 {
     const float bound = 1e37F; // infinities end here
     const int limit = job->step->kernels->bytes_limit;
@@ -202,25 +214,45 @@ static void set_byte_scales(bytes_job *job, const qcnn_parallel *parallel)
     if (!(job->scale < bound)) // numbers too small to have an inverse
         job->scale = job->inverse = 0;
     job->zero = (int)(-low * job->scale + 0.5F);
+}
+
+// What makes of an output's sum its value, or its byte.
+static void set_output_scales(const bytes_job *job)
+{
     const bool has_bias = job->step->node->n_inputs > 2 && job->step->inputs[2].data;
+    const qcnn_format *format = &job->step->output_format;
+    const float unit = qcnn_is_plane(format) ? 1 / format->scale : 1;
     for (size_t o = 0; o < (size_t)(job->groups * job->n_outputs); o++) {
-        job->scales[o] = job->bytes->scales[o] * job->inverse;
-        job->starts[o] = (has_bias ? job->step->inputs[2].data[o] : 0) - job->scales[o] * (float)job->zero * (float)job->bytes->sums[o];
+        const float scale = job->bytes->scales[o] * job->inverse;
+        job->scales[o] = scale * unit;
+        job->starts[o] = ((has_bias ? job->step->inputs[2].data[o] : 0) - scale * (float)job->zero * (float)job->bytes->sums[o]) * unit;
     }
 }
 
+// Pixels x..x+n-1 in row y of an input quad (of the image): where they are, or made of floats in `room`.
+static const uint8_t *input_row(const bytes_job *job, int64_t quad, int64_t y, int64_t x, int64_t n, uint8_t *room)
+{
+    const qcnn_window *w = &job->w;
+    const qcnn_operand *input = &job->step->inputs[0];
+    const int64_t pixel = y * w->in[2] + x, group = quad / job->n_quads, q = quad % job->n_quads;
+    if (input->quads)
+        return input->quads + ((job->image * (int64_t)job->image_quads + quad) * w->in_elements + pixel) * 4;
+    const float *channels = input->data + job->image * input_elements(job) + (group * job->n_inputs + 4 * q) * w->in_elements;
+    job->step->kernels->quantize_quads((size_t)n, channels + pixel, (size_t)w->in_elements, (int)least(4, job->n_inputs - 4 * q),
+                                       job->scale, job->zero, job->step->kernels->bytes_limit, room);
+    return room;
+}
+
 // A row of one quad's bytes, all remainders of x: padded input row y * stride + phase_y.
-static void pack_byte_row(const bytes_job *job, const float *channels, int n_channels, int64_t phase_y, int64_t y, uint8_t *quad,
-                          uint8_t *line)
+static void pack_byte_row(const bytes_job *job, int64_t index, int64_t phase_y, int64_t y, uint8_t *line)
 {
     const qcnn_window *w = &job->w;
     const int64_t in_y = y * w->stride[1] + phase_y - w->begin[1];
     const bool inside = in_y >= 0 && in_y < w->in[1];
     const bool direct = w->stride[2] == 1; // no remainders: straight into place
-    uint8_t *row = quad + (size_t)(phase_y * job->phases_x) * job->plane_bytes + (size_t)(y * job->plane_w) * 4;
-    if (inside && !direct)
-        job->step->kernels->quantize_quads((size_t)w->in[2], channels + in_y * w->in[2], (size_t)w->in_elements, n_channels, job->scale,
-                                           job->zero, job->step->kernels->bytes_limit, line);
+    uint8_t *row = job->packed + (size_t)index * job->quad_bytes + (size_t)(phase_y * job->phases_x) * job->plane_bytes +
+                   (size_t)(y * job->plane_w) * 4;
+    const uint8_t *pixels = inside && !direct ? input_row(job, index, in_y, 0, w->in[2], line) : NULL;
     for (int64_t phase = 0; phase < job->phases_x; phase++, row += job->plane_bytes) {
         int64_t first = 0, end = 0; // the columns inside the input
         if (inside) {
@@ -231,29 +263,31 @@ static void pack_byte_row(const bytes_job *job, const float *channels, int n_cha
         }
         memset(row, job->zero, (size_t)first * 4);
         const int64_t x = first * w->stride[2] + phase - w->begin[2];
-        if (direct && end > first)
-            job->step->kernels->quantize_quads((size_t)(end - first), channels + in_y * w->in[2] + x, (size_t)w->in_elements, n_channels,
-                                               job->scale, job->zero, job->step->kernels->bytes_limit, row + first * 4);
-        else
-            for (int64_t i = first; i < end; i++)
-                memcpy(row + i * 4, line + (x + (i - first) * w->stride[2]) * 4, 4);
+        uint8_t *place = row + first * 4;
+        if (direct && end > first) {
+            const uint8_t *from = input_row(job, index, in_y, x, end - first, place);
+            if (from != place)
+                memcpy(place, from, (size_t)(end - first) * 4);
+        } else
+            for (int64_t i = 0; i < end - first; i++)
+                memcpy(place + i * 4, pixels + (x + i * w->stride[2]) * 4, 4);
         memset(row + end * 4, job->zero, (size_t)(job->plane_w - end + (y == job->plane_h - 1 ? job->tail : 0)) * 4);
     }
 }
 
 // The same of interleaved channels: a line of quads, closed up to `bytes`, from which each plane takes its groups.
-static void pack_interleaved_row(const bytes_job *job, const float *channels, int64_t phase_y, int64_t y, uint8_t *row, uint8_t *line)
+static void pack_interleaved_row(const bytes_job *job, int64_t index, int64_t phase_y, int64_t y, uint8_t *line)
 {
     const qcnn_window *w = &job->w;
     const int64_t in_y = y * w->stride[1] + phase_y - w->begin[1], n = job->n_inputs, step = w->stride[2] * n;
-    row += (size_t)(phase_y * job->phases_x) * job->plane_bytes + (size_t)(y * job->plane_w) * 4;
+    uint8_t *row = job->packed + (size_t)index * job->quad_bytes + (size_t)(phase_y * job->phases_x) * job->plane_bytes +
+                   (size_t)(y * job->plane_w) * 4;
     uint8_t *bytes = line + align_64((size_t)w->in[2] * 4);
     memset(bytes, job->zero, (size_t)line_bytes(job));
     if (in_y >= 0 && in_y < w->in[1]) {
-        job->step->kernels->quantize_quads((size_t)w->in[2], channels + in_y * w->in[2], (size_t)w->in_elements, (int)n, job->scale,
-                                           job->zero, job->step->kernels->bytes_limit, line);
+        const uint8_t *pixels = input_row(job, index, in_y, 0, w->in[2], line);
         for (int64_t x = 0; x < w->in[2]; x++) // the bytes behind a pixel's own are `zero` and give way to the next pixel's
-            memcpy(bytes + (w->begin[2] + x) * n, line + 4 * x, 4);
+            memcpy(bytes + (w->begin[2] + x) * n, pixels + 4 * x, 4);
     }
     for (int64_t plane = 0; plane < job->phases_x; plane++, row += job->plane_bytes)
         for (int64_t j = 0; j < job->plane_w; j++)
@@ -277,9 +311,9 @@ static void pack_rests(void *argument, int64_t begin, int64_t end, int worker)
         const uint8_t *rows[4];
         for (int64_t i = 0; i < 4; i++) { // rows that are not packed meet no weights
             const bool there = y * stride + i < packed && (y * stride + i) % stride < job->phases_y;
-            rows[i] = job->quads + interleaved_offset(job, there ? y * stride + i : y * stride, job->row_steps - 1);
+            rows[i] = job->packed + interleaved_offset(job, there ? y * stride + i : y * stride, job->row_steps - 1);
         }
-        uint8_t *rests = job->quads + job->quad_bytes - job->plane_bytes + (size_t)(y * job->plane_w) * 4;
+        uint8_t *rests = job->packed + job->quad_bytes - job->plane_bytes + (size_t)(y * job->plane_w) * 4;
         for (int64_t j = 0; j < 4 * job->w.out[2]; j += 4)
             memcpy(rests + j, (uint8_t[]){ rows[0][j], rows[1][j], rows[2][j], rows[3][j] }, 4);
     }
@@ -290,16 +324,8 @@ static void pack_quads(void *argument, int64_t begin, int64_t end, int worker)
     const bytes_job *job = argument;
     const int64_t rows = job->phases_y * job->plane_h;
     uint8_t *line = job->step->worker + (size_t)worker * job->step->worker_bytes;
-    for (int64_t i = begin; i < end; i++) {
-        const int64_t index = i / rows, group = index / job->n_quads, q = index % job->n_quads;
-        const float *channels =
-            job->step->inputs[0].data + job->image * input_elements(job) + (group * job->n_inputs + 4 * q) * job->w.in_elements;
-        uint8_t *quad = job->quads + (size_t)index * job->quad_bytes;
-        if (job->bytes->interleaved)
-            pack_interleaved_row(job, channels, i % rows / job->plane_h, i % job->plane_h, quad, line);
-        else
-            pack_byte_row(job, channels, (int)least(4, job->n_inputs - 4 * q), i % rows / job->plane_h, i % job->plane_h, quad, line);
-    }
+    for (int64_t i = begin; i < end; i++)
+        (job->bytes->interleaved ? pack_interleaved_row : pack_byte_row)(job, i / rows, i % rows / job->plane_h, i % job->plane_h, line);
 }
 
 // ---- products -------------------------------------------------------------------------------------------------------
@@ -327,22 +353,22 @@ static void find_offsets(const bytes_job *job)
             }
 }
 
-// memcpy without its call, for the short pieces of a tile's rows.
-static inline void copy_floats(float *to, const float *from, size_t n)
+// memcpy of n elements of four bytes, floats or quads, without its call: for the short pieces of a tile's rows.
+static inline void copy_elements(uint8_t *to, const uint8_t *from, size_t n)
 {
-    enum { BLOCK = 16 };
+    enum { BLOCK = 64 };
     size_t j = 0;
-    for (; j + BLOCK <= n; j += BLOCK)
-        memcpy(to + j, from + j, BLOCK * sizeof *to);
-    if (j < n && n >= BLOCK) // the last ones, some of them once more
-        memcpy(to + n - BLOCK, from + n - BLOCK, BLOCK * sizeof *to);
+    for (; j + BLOCK <= 4 * n; j += BLOCK)
+        memcpy(to + j, from + j, BLOCK);
+    if (j < 4 * n && 4 * n >= BLOCK) // the last ones, some of them once more
+        memcpy(to + 4 * n - BLOCK, from + 4 * n - BLOCK, BLOCK);
     else
-        for (; j < n; j++)
-            to[j] = from[j];
+        for (; j < 4 * n; j += 4)
+            memcpy(to + j, from + j, 4);
 }
 
-// Copies the columns of a tile that are output positions: columns j0..j0+n-1 of `tile` [rows][stride].
-static void copy_tile(const bytes_job *job, const float *tile, size_t stride, int64_t rows, int64_t j0, int64_t n, float *y)
+// Copies the columns of a tile that are output positions: columns j0..j0+n-1 of `tile` [rows][stride], elements of four bytes.
+static void copy_tile(const bytes_job *job, const uint8_t *tile, size_t stride, int64_t rows, int64_t j0, int64_t n, uint8_t *y)
 {
     const int64_t width = job->w.out[2];
     for (int64_t j = j0; j < j0 + n;) {
@@ -350,27 +376,55 @@ static void copy_tile(const bytes_job *job, const float *tile, size_t stride, in
         const int64_t length = least(next - j, width - ox);
         if (length > 0)
             for (int64_t r = 0; r < rows; r++)
-                copy_floats(y + r * job->w.out_elements + oy * width + ox, tile + (size_t)r * stride + (j - j0), (size_t)length);
+                copy_elements(y + (r * job->w.out_elements + oy * width + ox) * 4, tile + ((size_t)r * stride + (size_t)(j - j0)) * 4,
+                              (size_t)length);
         j = next;
     }
 }
 
-static void multiply_byte_piece(const bytes_job *job, int64_t group, int64_t row_part, int64_t chunk, float *tile)
+// Outputs of tile t, of as many tiles as make whole quads: rows of floats or quads, `stride` elements of four bytes apart.
+static void multiply_tile(const bytes_job *job, int64_t group, int64_t t, int64_t column, int64_t n, uint8_t *y, size_t stride)
 {
     const qcnn_step *step = job->step;
-    const qcnn_kernels *kernels = step->kernels;
     const qcnn_activation *activation = &step->node->attributes.activation;
-    const float low = activation->function == QCNN_RELU ? 0 : -INFINITY;
+    const int64_t tile_rows = job->bytes->tile_rows, o = group * job->n_outputs + t * tile_rows;
+    const int8_t *weights = job->bytes->weights + (size_t)(group * job->tiles + t) * job->bytes->tile_bytes;
+    const uint8_t *quads = job->quads + (size_t)(group * job->n_quads) * job->quad_bytes + column * 4;
+    size_t rows = (size_t)least(tile_rows, job->n_outputs - t * tile_rows);
+    if (!step->output_quads) {
+        step->kernels->dense_bytes(rows, (size_t)n, job->bytes->n_steps, weights, quads, job->offsets, job->scales + o, job->starts + o,
+                                   activation->function == QCNN_RELU ? 0 : -INFINITY, (float *)(void *)y, stride);
+        return;
+    }
+    const int limit = qcnn_held_to(activation, &step->output_format);
+    for (int64_t i = 0; i < quad_tiles(job); i++, weights += job->bytes->tile_bytes) { // tiles of half a quad
+        const int64_t done = i * tile_rows, left = job->n_outputs - t * tile_rows - done;
+        rows = (size_t)least(tile_rows, left);
+        if (left > 0)
+            step->kernels->dense_quads(rows, (size_t)n, job->bytes->n_steps, weights, quads, job->offsets, job->scales + o + done,
+                                       job->starts + o + done, limit, y + done, stride * 4);
+        else
+            for (int64_t j = 0; j < n; j++)
+                memset(y + 4 * j + done, 0, (size_t)(4 - done));
+    }
+}
+
+static void multiply_byte_piece(const bytes_job *job, int64_t group, int64_t row_part, int64_t chunk, uint8_t *tile)
+{
+    const qcnn_step *step = job->step;
     const bool direct = job->plane_w == job->w.out[2];
-    const int64_t tile_rows = job->bytes->tile_rows, tile_columns = kernels->bytes_columns;
+    const int64_t tile_columns = step->kernels->bytes_columns, tiles = step->output_quads ? quad_tiles(job) : 1;
     const int64_t last_column = least(job->n_columns, (chunk + 1) * job->chunk);
-    const uint8_t *quads = job->quads + (size_t)(group * job->n_quads) * job->quad_bytes;
-    for (int64_t t = row_part * job->row_tiles; t < least(job->tiles, (row_part + 1) * job->row_tiles); t++) {
-        const int64_t rows = least(tile_rows, job->n_outputs - t * tile_rows), o = group * job->n_outputs + t * tile_rows;
-        const int8_t *weights = job->bytes->weights + (size_t)(group * job->tiles + t) * job->bytes->tile_bytes;
-        float *y = step->output + (job->image * job->groups * job->n_outputs + o) * job->w.out_elements;
+    const int64_t outputs = step->output_quads ? divide_up(job->groups * job->n_outputs, 4) : job->groups * job->n_outputs;
+    uint8_t *output = (step->output_quads ? step->output_quads : (uint8_t *)step->output) + job->image * outputs * job->w.out_elements * 4;
+    for (int64_t t = row_part * job->row_tiles; t < least(job->tiles, (row_part + 1) * job->row_tiles); t += tiles) {
+        int64_t o = group * job->n_outputs + t * job->bytes->tile_rows;
+        int64_t rows = least(tiles * job->bytes->tile_rows, (group + 1) * job->n_outputs - o);
+        if (step->output_quads)
+            o /= 4, rows = divide_up(rows, 4);
+        uint8_t *y = output + o * job->w.out_elements * 4;
         for (int64_t j = chunk * job->chunk, columns; j < last_column; j += columns) {
-            float *to = direct ? y + j : tile;
+            uint8_t *to = direct ? y + j * 4 : tile;
             size_t stride = (size_t)(direct ? job->w.out_elements : tile_columns);
             columns = least(tile_columns, last_column - j);
             if (job->by_rows) {
@@ -380,11 +434,10 @@ static void multiply_byte_piece(const bytes_job *job, int64_t group, int64_t row
                     continue;
                 }
                 columns = least(tile_columns, job->w.out[2] - ox);
-                to = y + oy * job->w.out[2] + ox;
+                to = y + (oy * job->w.out[2] + ox) * 4;
                 stride = (size_t)job->w.out_elements;
             }
-            kernels->dense_bytes((size_t)rows, (size_t)columns, job->bytes->n_steps, weights, quads + j * 4, job->offsets, job->scales + o,
-                                 job->starts + o, low, to, stride);
+            multiply_tile(job, group, t, j, columns, to, stride);
             if (to == tile)
                 copy_tile(job, tile, stride, rows, j, columns, y);
         }
@@ -395,7 +448,7 @@ static void multiply_byte_pieces(void *argument, int index, int worker)
 {
     const bytes_job *job = argument;
     unsigned char *scratch = job->step->worker + (size_t)worker * job->step->worker_bytes;
-    float *tile = (float *)(void *)(scratch + job->step->worker_bytes - MAX_TILE * sizeof(float));
+    uint8_t *tile = scratch + job->step->worker_bytes - MAX_TILE * sizeof(float);
     multiply_byte_piece(job, index / (job->n_row_parts * job->n_chunks), index / job->n_chunks % job->n_row_parts, index % job->n_chunks,
                         tile);
 }
@@ -415,16 +468,40 @@ static void conv_bytes_run(const qcnn_step *step, const qcnn_parallel *parallel)
     split_bytes(&job, qcnn_n_workers(parallel));
     place_scratch(&job, step->shared);
     find_offsets(&job);
-    memset(job.quads + job.image_quads * job.quad_bytes, 0, SLACK);
+    if (!job.in_place)
+        memset(job.packed + job.image_quads * job.quad_bytes, 0, SLACK);
+    if (step->inputs[0].quads) {
+        job.inverse = step->inputs[0].format.scale;
+        set_output_scales(&job);
+    }
     for (job.image = 0; job.image < step->output_shape.dims[0]; job.image++) {
-        set_byte_scales(&job, parallel);
-        qcnn_for_range(parallel, (int64_t)job.image_quads * job.phases_y * job.plane_h, 1, pack_quads, &job);
+        if (!step->inputs[0].quads) {
+            set_input_scale(&job, parallel);
+            set_output_scales(&job);
+        }
+        job.quads = job.in_place ? step->inputs[0].quads + (size_t)job.image * job.image_quads * job.quad_bytes : job.packed;
+        if (!job.in_place)
+            qcnn_for_range(parallel, (int64_t)job.image_quads * job.phases_y * job.plane_h, 1, pack_quads, &job);
         if (job.bytes->rest_steps > 0)
             qcnn_for_range(parallel, job.plane_h, 1, pack_rests, &job);
         qcnn_for(parallel, (int)(job.groups * job.n_row_parts * job.n_chunks), multiply_byte_pieces, &job);
-        if (step->node->attributes.activation.function != QCNN_RELU)
+        if (!step->output_quads && step->node->attributes.activation.function != QCNN_RELU)
             qcnn_for_range(parallel, job.groups * job.n_outputs, 1, activate_rows, &job);
     }
 }
 
-const qcnn_layer_type qcnn_layer_conv_bytes = { conv_bytes_plan, conv_bytes_run };
+// Groups of whole quads, at either end.
+static bool reads_byte_plane(const qcnn_step *step)
+{
+    return step->node->attributes.groups == 1 || step->inputs[0].shape.dims[1] / step->node->attributes.groups % 4 == 0;
+}
+
+static bool writes_byte_plane(const qcnn_step *step)
+{
+    const qcnn_attributes *a = &step->node->attributes;
+    return qcnn_only_holds(&a->activation) && (a->groups == 1 || step->output_shape.dims[1] / a->groups % 4 == 0);
+}
+
+const qcnn_layer_type qcnn_layer_conv_bytes = {
+    .plan = conv_bytes_plan, .run = conv_bytes_run, .reads_quads = reads_byte_plane, .writes_quads = writes_byte_plane
+};

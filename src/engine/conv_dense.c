@@ -226,4 +226,4 @@ static void conv_dense_run(const qcnn_step *step, const qcnn_parallel *parallel)
     qcnn_for_range(parallel, job.n_images * job.groups * job.n_row_blocks * job.n_column_blocks, 1, run_conv_blocks, &job);
 }
 
-const qcnn_layer_type qcnn_layer_conv_dense = { conv_dense_plan, conv_dense_run };
+const qcnn_layer_type qcnn_layer_conv_dense = { .plan = conv_dense_plan, .run = conv_dense_run };

@@ -23,7 +23,7 @@ static void unary_run(const qcnn_step *step, const qcnn_parallel *parallel)
     qcnn_for_range(parallel, (int64_t)qcnn_shape_elements(&step->output_shape), ELEMENTS_PER_TASK, run_unary_range, (void *)step);
 }
 
-const qcnn_layer_type qcnn_layer_unary = { NULL, unary_run };
+const qcnn_layer_type qcnn_layer_unary = { .run = unary_run };
 
 // ---- two arguments --------------------------------------------------------------------------------------------------
 
@@ -122,4 +122,4 @@ static void binary_run(const qcnn_step *step, const qcnn_parallel *parallel)
     qcnn_for_range(parallel, (int64_t)qcnn_shape_elements(&step->output_shape), ELEMENTS_PER_TASK, run_binary_range, &job);
 }
 
-const qcnn_layer_type qcnn_layer_binary = { NULL, binary_run };
+const qcnn_layer_type qcnn_layer_binary = { .run = binary_run };

@@ -36,4 +36,4 @@ static void fc_dense_run(const qcnn_step *step, const qcnn_parallel *parallel)
     qcnn_for_range(parallel, step->inputs[1].shape.dims[0], OUTPUT_BLOCK, run_fc_outputs, (void *)step);
 }
 
-const qcnn_layer_type qcnn_layer_fc_dense = { NULL, fc_dense_run };
+const qcnn_layer_type qcnn_layer_fc_dense = { .run = fc_dense_run };

@@ -97,6 +97,22 @@ size_t qcnn_plan_bytes(uint64_t a, uint64_t b, uint64_t size)
     return qcnn_multiply(a, b, &n) && qcnn_multiply(n, size, &n) && n <= SIZE_MAX ? (size_t)n : SIZE_MAX;
 }
 
+// ---- byte planes ----------------------------------------------------------------------------------------------------
+
+size_t qcnn_quad_bytes(const qcnn_shape *shape)
+{
+    size_t n = 4;
+    for (int i = 2; i < shape->rank; i++)
+        n *= (size_t)shape->dims[i];
+    return n;
+}
+
+int qcnn_held_to(const qcnn_activation *activation, const qcnn_format *format)
+{
+    const float most = activation->beta / format->scale + 0.5F;
+    return activation->function == QCNN_CLIP && most < (float)format->limit ? (int)most : format->limit;
+}
+
 // ---- windows --------------------------------------------------------------------------------------------------------
 
 qcnn_window qcnn_window_of(const qcnn_attributes *attributes, const qcnn_shape *x, const qcnn_shape *y)

@@ -43,6 +43,27 @@ void qcnn_window_flatten(qcnn_window *window);
 // position * stride - begin + t * dilation. [*first, *last), empty when none does.
 void qcnn_window_taps(const qcnn_window *window, int i, int64_t position, int64_t *first, int64_t *last);
 
+// ---- byte planes ----
+
+static inline bool qcnn_is_plane(const qcnn_format *format)
+{
+    return format->scale > 0;
+}
+
+// Quads of one image of that shape, and bytes of one of them: 4 for each position.
+static inline size_t qcnn_shape_quads(const qcnn_shape *shape)
+{
+    return ((size_t)shape->dims[1] + 3) / 4;
+}
+size_t qcnn_quad_bytes(const qcnn_shape *shape);
+
+// Whether holding a value to the bytes 0..qcnn_held_to is all that an activation does: ReLU, and clips from zero.
+static inline bool qcnn_only_holds(const qcnn_activation *activation)
+{
+    return activation->function == QCNN_RELU || (activation->function == QCNN_CLIP && activation->alpha == 0 && activation->beta > 0);
+}
+int qcnn_held_to(const qcnn_activation *activation, const qcnn_format *format);
+
 // Activation of a fused layer over n elements in place; nothing for QCNN_IDENTITY.
 static inline void qcnn_fused_activation(const qcnn_step *step, float *y, size_t n)
 {

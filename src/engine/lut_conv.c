@@ -332,4 +332,4 @@ static void lut_conv_run(const qcnn_step *step, const qcnn_parallel *parallel)
     qcnn_for(parallel, (int)(pieces * job.g.n_strips), run_strip, &job);
 }
 
-const qcnn_layer_type qcnn_layer_conv_lut = { lut_conv_plan, lut_conv_run };
+const qcnn_layer_type qcnn_layer_conv_lut = { .plan = lut_conv_plan, .run = lut_conv_run };

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Convolution from byte tables (Wu et al., CVPR 2016, section 3.2, in integers). The image becomes bytes, every pixel and
-// subspace a table of 8-bit entries, and each output position adds the entries that its taps choose, many output channels at a time,
-// in 32 bits. Entries count a power of two of the layer's and the image's unit, the same for all of a subspace (table_scale.h): sums
-// run over subspaces of one weight. An entry of 128 stands for zero; their sum is taken out.
+// Convolution from byte tables (Wu et al., CVPR 2016, section 3.2, in integers). The image is a byte plane or becomes bytes, every pixel
+// and subspace a table of 8-bit entries, and each output position adds the entries that its taps choose, many output channels at a time, in
+// 32 bits. Entries count a power of two of the layer's and the image's unit, the same for all of a subspace (table_scale.h): sums run over
+// subspaces of one weight. An entry of 128 stands for zero; their sum is taken out.
+//
+// The unit follows from the largest entries: those found by calibration, where the codebook has them, or else this image's.
 //
 // A ring holds the tables of the input rows under the kernel, [row][subspace][column][entry]. Taps in the padding are left out.
 
@@ -22,11 +24,11 @@ typedef struct byte_conv {
     size_t n_quads, table_width, ring_rows, row_bytes; // quads of a subspace; bytes of the tables of one input row
     int subspaces_per_call, tile, n_strips;            // tile: output positions of a row
     // of the image in work
-    const float *input;
-    float *output;
+    int64_t image;
     qcnn_byte_scale bytes;
-    float unit;       // of the entries
-    uint8_t *quads;   // [groups][M][n_quads][height][width][4]
+    float unit;           // of the entries
+    const uint8_t *quads; // [groups][M][n_quads][height][width][4]: the input's, or in scratch
+    uint8_t *made_quads;
     int32_t *peaks;   // [groups][M]
     uint32_t *order;  // [groups][M]: a group's subspaces, those whose entries count most first
     int16_t *factors; // [groups][M]
@@ -103,7 +105,7 @@ static size_t byte_conv_place(const byte_conv *conv, unsigned char *base, byte_c
     scratch->starts = (float *)(void *)(base + used);
     used += qcnn_whole_lines(n_outputs * sizeof(float));
     scratch->norms = (int32_t *)(void *)(base + used);
-    const size_t plane = (size_t)(conv->height * conv->width);
+    const size_t plane = conv->book->peaks ? 0 : (size_t)(conv->height * conv->width); // peaks that are known are not looked for
     used += qcnn_whole_lines(plane * sizeof(int32_t));
     scratch->chosen = (uint32_t *)(void *)(base + used);
     used += qcnn_whole_lines((plane + 1) * sizeof(uint32_t));
@@ -117,8 +119,9 @@ static size_t byte_conv_place(const byte_conv *conv, unsigned char *base, byte_c
 static size_t place_shared(byte_conv *conv, unsigned char *base)
 {
     const size_t n_tables = (size_t)conv->book->groups * (size_t)conv->book->n_subspaces;
-    const size_t quad_bytes = n_tables * conv->n_quads * (size_t)(conv->height * conv->width) * 4;
-    conv->quads = base;
+    const bool is_plane = qcnn_is_plane(&conv->step->inputs[0].format);
+    const size_t quad_bytes = is_plane ? 0 : n_tables * conv->n_quads * (size_t)(conv->height * conv->width) * 4;
+    conv->made_quads = base;
     conv->peaks = (int32_t *)(void *)(base + qcnn_whole_lines(quad_bytes));
     conv->order = (uint32_t *)(void *)(conv->peaks + n_tables);
     conv->factors = (int16_t *)(void *)(conv->order + n_tables);
@@ -150,13 +153,14 @@ static void quantize_quads_of(void *argument, int64_t begin, int64_t end, int wo
     const qcnn_codebook *book = conv->book;
     const int64_t per_group = book->n_subspaces * (int64_t)conv->n_quads;
     const size_t plane = (size_t)(conv->height * conv->width);
+    const float *input = conv->step->inputs[0].data + (size_t)(conv->image * book->groups * book->n_inputs) * plane;
     for (int64_t i = begin; i < end; i++) {
         const int64_t group = i / per_group, m = i % per_group / (int64_t)conv->n_quads, q = i % (int64_t)conv->n_quads;
         const int64_t left = book->n_inputs - m * book->subspace, here = (left < book->subspace ? left : book->subspace) - 4 * q;
         const int n = here < 0 ? 0 : here < 4 ? (int)here : 4;
         const int64_t channel = n > 0 ? group * book->n_inputs + m * book->subspace + 4 * q : 0;
-        conv->step->kernels->quantize_quads(plane, conv->input + (size_t)channel * plane, plane, n, conv->bytes.inverse, conv->bytes.zero,
-                                            conv->bytes.limit, conv->quads + (size_t)i * plane * 4);
+        conv->step->kernels->quantize_quads(plane, input + (size_t)channel * plane, plane, n, conv->bytes.inverse, conv->bytes.zero,
+                                            conv->bytes.limit, conv->made_quads + (size_t)i * plane * 4);
     }
 }
 
@@ -355,7 +359,8 @@ static void run_byte_strip(void *argument, int index, int worker)
     const qcnn_activation *activation = &step->node->attributes.activation;
     const int strip = index % conv->n_strips, group = index / conv->n_strips;
     const int64_t first = conv->out_height * strip / conv->n_strips, end = conv->out_height * (strip + 1) / conv->n_strips;
-    const size_t n_outputs = (size_t)book->n_outputs, out_plane = (size_t)(conv->out_height * conv->out_width);
+    const size_t n_outputs = (size_t)book->n_outputs, n_all = (size_t)book->groups * n_outputs;
+    const size_t out_plane = (size_t)(conv->out_height * conv->out_width);
     const uint8_t *codes = book->assignments + (size_t)group * (size_t)book->n_subspaces * (size_t)book->n_taps * n_outputs;
     const bool has_bias = step->node->n_inputs > 2 && step->inputs[2].data;
 
@@ -364,13 +369,21 @@ static void run_byte_strip(void *argument, int index, int worker)
     find_segments(conv, &scratch);
     for (size_t slot = 0; slot < conv->ring_rows; slot++)
         scratch.slot_rows[slot] = -1;
+    const float inverse = step->output_quads ? 1 / step->output_format.scale : 1;
     for (size_t o = 0; o < n_outputs; o++)
-        scratch.starts[o] = has_bias ? step->inputs[2].data[(size_t)group * n_outputs + o] : 0;
-    float *output = conv->output + (size_t)group * n_outputs * out_plane;
+        scratch.starts[o] = has_bias ? step->inputs[2].data[(size_t)group * n_outputs + o] * inverse : 0;
     for (int64_t out_row = first; out_row < end; out_row++) {
         build_byte_rows(conv, &scratch, group, out_row);
         sum_byte_row(conv, &scratch, codes, group, out_row);
-        float *row = output + out_row * conv->out_width;
+        const size_t position = (size_t)(out_row * conv->out_width);
+        if (step->output_quads) {
+            const size_t quad = (size_t)conv->image * ((n_all + 3) / 4) + (size_t)group * n_outputs / 4; // groups are whole quads
+            step->kernels->requantize_turned((size_t)conv->out_width, n_outputs, scratch.sums, n_outputs, conv->unit * inverse,
+                                             scratch.starts, qcnn_held_to(activation, &step->output_format),
+                                             step->output_quads + (quad * out_plane + position) * 4, out_plane * 4);
+            continue;
+        }
+        float *row = step->output + ((size_t)conv->image * n_all + (size_t)group * n_outputs) * out_plane + position;
         step->kernels->dequantize_turned((size_t)conv->out_width, n_outputs, scratch.sums, n_outputs, conv->unit, scratch.starts,
                                          qcnn_low_bound(activation), row, out_plane);
         if (qcnn_activation_left(activation))
@@ -379,30 +392,71 @@ static void run_byte_strip(void *argument, int index, int worker)
     }
 }
 
+// The unit of the entries and what makes them, from the peaks.
+static void choose_unit(byte_conv *conv)
+{
+    const qcnn_codebook *book = conv->book;
+    const size_t n_subspaces = (size_t)book->n_subspaces, n_scales = (size_t)book->n_sets * n_subspaces;
+    conv->unit =
+        qcnn_table_unit(conv->peaks, (size_t)book->groups * n_subspaces, conv->step->node->byte_codebook->scales, n_scales,
+                        conv->bytes.scale, (uint64_t)n_subspaces * (uint64_t)book->n_taps, conv->shifts, conv->factors, conv->weights);
+    for (size_t i = 0; i < (size_t)book->groups * n_subspaces; i += n_subspaces)
+        qcnn_order_by_weight(conv->weights + i, n_subspaces, conv->order + i);
+}
+
+// The peaks that calibration found, in accumulators of this input's scale.
+static void scale_peaks(const byte_conv *conv)
+{
+    const qcnn_codebook *book = conv->book;
+    const size_t n_scales = (size_t)book->n_sets * (size_t)book->n_subspaces;
+    for (size_t i = 0, k = 0; i < (size_t)book->groups * (size_t)book->n_subspaces; i++, k = k + 1 < n_scales ? k + 1 : 0) {
+        const float peak = book->peaks[i] / (conv->step->node->byte_codebook->scales[k] * conv->bytes.scale);
+        conv->peaks[i] = !(peak > 0) ? 0 : peak < 0x1p28F ? (int32_t)peak + 1 : 1 << 28;
+    }
+}
+
 static void byte_conv_run(const qcnn_step *step, const qcnn_parallel *parallel)
 {
     byte_conv conv = byte_conv_measure(step);
     const qcnn_codebook *book = conv.book;
+    const qcnn_operand *input = &step->inputs[0];
     place_shared(&conv, step->shared);
     const int64_t n_tables = (int64_t)book->groups * book->n_subspaces;
-    const size_t in_image = (size_t)(book->groups * book->n_inputs) * (size_t)(conv.height * conv.width);
-    const size_t out_image = (size_t)(book->groups * book->n_outputs) * (size_t)(conv.out_height * conv.out_width);
+    const size_t plane = (size_t)(conv.height * conv.width), in_image = (size_t)(book->groups * book->n_inputs) * plane;
     const int64_t wanted = (qcnn_n_workers(parallel) + book->groups - 1) / book->groups; // a strip more repeats the tables at its seam
     conv.n_strips = (int)(wanted < conv.out_height ? wanted : conv.out_height);
-    for (int64_t image = 0; image < step->output_shape.dims[0]; image++) {
-        conv.input = step->inputs[0].data + (size_t)image * in_image;
-        conv.output = step->output + (size_t)image * out_image;
-        conv.bytes = qcnn_byte_scale_of(step->kernels, conv.input, in_image, 255);
-        qcnn_for_range(parallel, n_tables * (int64_t)conv.n_quads, 1, quantize_quads_of, &conv);
-        qcnn_for_range(parallel, n_tables, 1, find_peaks, &conv);
-        const size_t n_scales = (size_t)book->n_sets * (size_t)book->n_subspaces;
-        conv.unit = qcnn_table_unit(conv.peaks, (size_t)n_tables, step->node->byte_codebook->scales, n_scales, conv.bytes.scale,
-                                    (uint64_t)book->n_subspaces * (uint64_t)book->n_taps, conv.shifts, conv.factors, conv.weights);
-        for (int group = 0; group < book->groups; group++)
-            qcnn_order_by_weight(conv.weights + (size_t)group * (size_t)book->n_subspaces, (size_t)book->n_subspaces,
-                                 conv.order + (size_t)group * (size_t)book->n_subspaces);
+    for (conv.image = 0; conv.image < step->output_shape.dims[0]; conv.image++) {
+        if (input->quads) {
+            conv.quads = input->quads + (size_t)conv.image * in_image;
+            conv.bytes =
+                (qcnn_byte_scale){ .scale = input->format.scale, .inverse = 1 / input->format.scale, .limit = input->format.limit };
+        } else {
+            conv.quads = conv.made_quads;
+            conv.bytes = qcnn_byte_scale_of(step->kernels, input->data + (size_t)conv.image * in_image, in_image, 255);
+            qcnn_for_range(parallel, n_tables * (int64_t)conv.n_quads, 1, quantize_quads_of, &conv);
+        }
+        if (book->peaks)
+            scale_peaks(&conv);
+        else
+            qcnn_for_range(parallel, n_tables, 1, find_peaks, &conv);
+        choose_unit(&conv);
         qcnn_for(parallel, book->groups * conv.n_strips, run_byte_strip, &conv);
     }
 }
 
-const qcnn_layer_type qcnn_layer_conv_lut_bytes = { byte_conv_plan, byte_conv_run };
+// Where the input's subspaces are whole quads.
+static bool reads_whole_subspaces(const qcnn_step *step)
+{
+    const qcnn_codebook *book = &qcnn_node_weights(step->model, step->node)->codebook;
+    return book->subspace % 4 == 0 && book->n_inputs % book->subspace == 0;
+}
+
+static bool writes_whole_groups(const qcnn_step *step)
+{
+    const qcnn_codebook *book = &qcnn_node_weights(step->model, step->node)->codebook;
+    return qcnn_only_holds(&step->node->attributes.activation) && (book->groups == 1 || book->n_outputs % 4 == 0);
+}
+
+const qcnn_layer_type qcnn_layer_conv_lut_bytes = {
+    .plan = byte_conv_plan, .run = byte_conv_run, .reads_quads = reads_whole_subspaces, .writes_quads = writes_whole_groups
+};

@@ -156,4 +156,4 @@ static void lut_fc_run(const qcnn_step *step, const qcnn_parallel *parallel)
     }
 }
 
-const qcnn_layer_type qcnn_layer_fc_lut = { lut_fc_plan, lut_fc_run };
+const qcnn_layer_type qcnn_layer_fc_lut = { .plan = lut_fc_plan, .run = lut_fc_run };

@@ -200,4 +200,4 @@ static void byte_fc_run(const qcnn_step *step, const qcnn_parallel *parallel)
     }
 }
 
-const qcnn_layer_type qcnn_layer_fc_lut_bytes = { byte_fc_plan, byte_fc_run };
+const qcnn_layer_type qcnn_layer_fc_lut_bytes = { .plan = byte_fc_plan, .run = byte_fc_run };

@@ -96,4 +96,4 @@ static void matmul_run(const qcnn_step *step, const qcnn_parallel *parallel)
     qcnn_for_range(parallel, job.n_matrices * job.row_tiles, 1, run_matmul_tiles, &job);
 }
 
-const qcnn_layer_type qcnn_layer_matmul = { matmul_plan, matmul_run };
+const qcnn_layer_type qcnn_layer_matmul = { .plan = matmul_plan, .run = matmul_run };

@@ -13,13 +13,15 @@ enum { BYTES_PER_TASK = 65536 };
 typedef struct concat_job {
     const qcnn_step *step;
     int n_inputs;
-    int64_t row; // elements of the output per outer index
+    int64_t row; // bytes of the output per outer index
 } concat_job;
 
-// Elements of `shape` from dimension `axis` on.
-static int64_t inner_elements(const qcnn_shape *shape, int axis)
+// Bytes of an operand from dimension `axis` on; a byte plane is joined along its channels.
+static int64_t inner_bytes(const qcnn_shape *shape, const qcnn_format *format, int axis)
 {
-    int64_t n = 1;
+    if (qcnn_is_plane(format))
+        return (int64_t)(qcnn_shape_quads(shape) * qcnn_quad_bytes(shape));
+    int64_t n = sizeof(float);
     for (int i = axis; i < shape->rank; i++)
         n *= shape->dims[i];
     return n;
@@ -29,27 +31,40 @@ static void run_concat_pieces(void *argument, int64_t begin, int64_t end, int wo
 {
     (void)worker;
     const concat_job *job = argument;
-    const int axis = job->step->node->attributes.axis;
-    float *to = job->step->output + begin / job->n_inputs * job->row;
+    const qcnn_step *step = job->step;
+    const int axis = step->node->attributes.axis;
+    unsigned char *to = (step->output_quads ? step->output_quads : (unsigned char *)step->output) + begin / job->n_inputs * job->row;
     for (int i = 0; i < (int)(begin % job->n_inputs); i++)
-        to += inner_elements(&job->step->inputs[i].shape, axis);
+        to += inner_bytes(&step->inputs[i].shape, &step->inputs[i].format, axis);
     for (int64_t i = begin; i < end; i++) {
-        const qcnn_operand *input = &job->step->inputs[i % job->n_inputs];
-        const int64_t n = inner_elements(&input->shape, axis);
-        memcpy(to, input->data + i / job->n_inputs * n, (size_t)n * sizeof *to);
+        const qcnn_operand *input = &step->inputs[i % job->n_inputs];
+        const int64_t n = inner_bytes(&input->shape, &input->format, axis);
+        const unsigned char *from = input->quads ? input->quads : (const unsigned char *)input->data;
+        memcpy(to, from + i / job->n_inputs * n, (size_t)n);
         to += n;
     }
 }
 
 static void concat_run(const qcnn_step *step, const qcnn_parallel *parallel)
 {
-    concat_job job = { step, step->node->n_inputs, inner_elements(&step->output_shape, step->node->attributes.axis) };
-    const int64_t outer = (int64_t)qcnn_shape_elements(&step->output_shape) / job.row;
-    const int64_t piece_bytes = job.row * (int64_t)sizeof(float) / job.n_inputs + 1;
-    qcnn_for_range(parallel, outer * job.n_inputs, BYTES_PER_TASK / piece_bytes + 1, run_concat_pieces, &job);
+    const int axis = step->node->attributes.axis;
+    concat_job job = { step, step->node->n_inputs, inner_bytes(&step->output_shape, &step->output_format, axis) };
+    int64_t outer = 1;
+    for (int i = 0; i < axis; i++)
+        outer *= step->output_shape.dims[i];
+    qcnn_for_range(parallel, outer * job.n_inputs, BYTES_PER_TASK / (job.row / job.n_inputs + 1) + 1, run_concat_pieces, &job);
 }
 
-const qcnn_layer_type qcnn_layer_concat = { NULL, concat_run };
+// All or none: parts of whole quads, but the last.
+static bool joins_quads(const qcnn_step *step)
+{
+    bool joins = step->node->attributes.axis == 1 && qcnn_is_plane(&step->output_format);
+    for (int i = 0; i < step->node->n_inputs; i++)
+        joins &= qcnn_is_plane(&step->inputs[i].format) && (i + 1 == step->node->n_inputs || step->inputs[i].shape.dims[1] % 4 == 0);
+    return joins;
+}
+
+const qcnn_layer_type qcnn_layer_concat = { .run = concat_run, .reads_quads = joins_quads, .writes_quads = joins_quads };
 
 // ---- transpose, slice: output [index] = input [base + sum of index[i] * strides[i]] -----------------------------------
 
@@ -134,8 +149,8 @@ static void slice_run(const qcnn_step *step, const qcnn_parallel *parallel)
     run_strided(&job, parallel);
 }
 
-const qcnn_layer_type qcnn_layer_transpose = { NULL, transpose_run };
-const qcnn_layer_type qcnn_layer_slice = { NULL, slice_run };
+const qcnn_layer_type qcnn_layer_transpose = { .run = transpose_run };
+const qcnn_layer_type qcnn_layer_slice = { .run = slice_run };
 
 // ---- pad ------------------------------------------------------------------------------------------------------------
 
@@ -199,4 +214,4 @@ static void pad_run(const qcnn_step *step, const qcnn_parallel *parallel)
                    run_pad_rows, (void *)step);
 }
 
-const qcnn_layer_type qcnn_layer_pad = { NULL, pad_run };
+const qcnn_layer_type qcnn_layer_pad = { .run = pad_run };

@@ -33,6 +33,12 @@ static void pool_plan(qcnn_step *step)
     const qcnn_window w = qcnn_window_of(&step->node->attributes, &step->inputs[0].shape, &step->output_shape);
     const int64_t room = fits_padded(&w) ? w.begin[2] + w.in[2] + w.kernel[2] : w.in[2];
     step->worker_bytes = qcnn_plan_bytes((uint64_t)room, sizeof(float), 1);
+    if (!qcnn_is_plane(&step->inputs[0].format))
+        return;
+    if (step->node->op == QCNN_OP_AVERAGE_POOL) // four planes of floats before the row
+        step->worker_bytes += qcnn_plan_bytes((uint64_t)w.in_elements, 4 * sizeof(float), 1);
+    else // quads that become floats
+        step->worker_bytes = qcnn_is_plane(&step->output_format) ? 0 : qcnn_plan_bytes((uint64_t)w.out_elements, 4, 1);
 }
 
 static void fill_plane(float *y, int64_t n, float value)
@@ -116,31 +122,99 @@ static void divide_by_counts(const pool_job *job, int64_t out_z, int64_t out_y, 
     }
 }
 
+// One plane; `row` has its padding where the pool has the fast way.
+static void pool_plane(const pool_job *job, const float *plane, float *row, float *y)
+{
+    const qcnn_window *w = &job->window;
+    const bool average = job->step->node->op == QCNN_OP_AVERAGE_POOL;
+    for (int64_t z = 0; job->padded && z < w->out[0]; z++)
+        for (int64_t out_y = 0; out_y < w->out[1]; out_y++, y += w->out[2])
+            max_row(job, plane + z * w->in[1] * w->in[2], out_y, row, y);
+    for (int64_t out_z = 0; !job->padded && out_z < w->out[0]; out_z++)
+        for (int64_t out_y = 0; out_y < w->out[1]; out_y++, y += w->out[2]) {
+            combine_rows(job, plane, out_z, out_y, row);
+            combine_columns(job, row, y);
+            if (average)
+                divide_by_counts(job, out_z, out_y, y);
+        }
+}
+
 // Planes begin..end-1 of all images and channels.
 static void run_pool_planes(void *argument, int64_t begin, int64_t end, int worker)
 {
     const pool_job *job = argument;
     const qcnn_window *w = &job->window;
-    const bool average = job->step->node->op == QCNN_OP_AVERAGE_POOL;
     float *row = (float *)(void *)(job->step->worker + (size_t)worker * job->step->worker_bytes);
     if (job->padded) {
         fill_plane(row, w->begin[2], job->start);
         fill_plane(row + w->begin[2] + w->in[2], w->kernel[2], job->start);
     }
-    for (int64_t i = begin; i < end; i++) {
-        const float *plane = job->step->inputs[0].data + i * w->in_elements;
-        float *y = job->step->output + i * w->out_elements;
-        for (int64_t z = 0; job->padded && z < w->out[0]; z++)
-            for (int64_t out_y = 0; out_y < w->out[1]; out_y++, y += w->out[2])
-                max_row(job, plane + z * w->in[1] * w->in[2], out_y, row, y);
-        for (int64_t out_z = 0; !job->padded && out_z < w->out[0]; out_z++)
-            for (int64_t out_y = 0; out_y < w->out[1]; out_y++, y += w->out[2]) {
-                combine_rows(job, plane, out_z, out_y, row);
-                combine_columns(job, row, y);
-                if (average)
-                    divide_by_counts(job, out_z, out_y, y);
-            }
+    for (int64_t i = begin; i < end; i++)
+        pool_plane(job, job->step->inputs[0].data + i * w->in_elements, row, job->step->output + i * w->out_elements);
+}
+
+// ---- byte planes ----------------------------------------------------------------------------------------------------
+
+// One output row of a max pool over a quad. Taps in the padding are left out: nothing is below zero, and no window is all padding.
+static void max_quad_row(const pool_job *job, const uint8_t *quad, int64_t out_y, uint8_t *y)
+{
+    const qcnn_window *w = &job->window;
+    int64_t first_y, last_y;
+    qcnn_window_taps(w, 1, out_y, &first_y, &last_y);
+    const uint8_t *rows = quad + (out_y * w->stride[1] - w->begin[1] + first_y) * w->in[2] * 4;
+    for (int64_t x = 0, n; x < w->out[2]; x += n) { // as many windows as have all their taps, or else one
+        const int64_t left = x * w->stride[2] - w->begin[2], whole = (w->in[2] - w->kernel[2] - left) / w->stride[2] + 1;
+        int64_t first, last;
+        n = left >= 0 && left + w->kernel[2] <= w->in[2] ? (whole < w->out[2] - x ? whole : w->out[2] - x) : 1;
+        qcnn_window_taps(w, 2, x, &first, &last);
+        job->step->kernels->max_quads(y + 4 * x, rows + (left + first) * 4, (size_t)w->in[2] * 4, (size_t)(last_y - first_y), (size_t)n,
+                                      (size_t)(last - first), (size_t)w->stride[2]);
     }
+}
+
+// Quads begin..end-1 of all images.
+static void run_pool_quads(void *argument, int64_t begin, int64_t end, int worker)
+{
+    const pool_job *job = argument;
+    const qcnn_step *step = job->step;
+    const qcnn_window *w = &job->window;
+    const int64_t channels = step->output_shape.dims[1], n_quads = (int64_t)qcnn_shape_quads(&step->output_shape);
+    unsigned char *scratch = step->worker + (size_t)worker * step->worker_bytes;
+    for (int64_t i = begin; i < end; i++) {
+        const uint8_t *quad = step->inputs[0].quads + i * w->in_elements * 4;
+        const int64_t channel = i % n_quads * 4, n = channels - channel < 4 ? channels - channel : 4;
+        float *y = step->output + (i / n_quads * channels + channel) * w->out_elements;
+        if (step->node->op == QCNN_OP_AVERAGE_POOL) {
+            float *planes = (float *)(void *)scratch;
+            step->kernels->dequantize_quads((size_t)w->in_elements, quad, (int)n, step->inputs[0].format.scale, planes,
+                                            (size_t)w->in_elements);
+            for (int64_t c = 0; c < n; c++)
+                pool_plane(job, planes + c * w->in_elements, planes + 4 * w->in_elements, y + c * w->out_elements);
+            continue;
+        }
+        uint8_t *to = step->output_quads ? step->output_quads + i * w->out_elements * 4 : scratch;
+        for (int64_t out_y = 0; out_y < w->out[1]; out_y++)
+            max_quad_row(job, quad, out_y, to + out_y * w->out[2] * 4);
+        if (!step->output_quads)
+            step->kernels->dequantize_quads((size_t)w->out_elements, to, (int)n, step->inputs[0].format.scale, y, (size_t)w->out_elements);
+    }
+}
+
+// Max pools whose windows all have a tap inside the input, in one or two dimensions; averages, which are of floats.
+static bool reads_pool_quads(const qcnn_step *step)
+{
+    const qcnn_window w = qcnn_window_of(&step->node->attributes, &step->inputs[0].shape, &step->output_shape);
+    if (step->node->op == QCNN_OP_AVERAGE_POOL)
+        return true;
+    bool inside = w.dilation[1] == 1 && w.dilation[2] == 1 && step->node->attributes.n_spatial <= 2;
+    for (int i = 1; i < 3; i++)
+        inside &= w.begin[i] < w.kernel[i] && (w.out[i] - 1) * w.stride[i] - w.begin[i] < w.in[i];
+    return inside;
+}
+
+static bool writes_pool_quads(const qcnn_step *step)
+{
+    return step->node->op == QCNN_OP_MAX_POOL && qcnn_is_plane(&step->inputs[0].format);
 }
 
 static void pool_run(const qcnn_step *step, const qcnn_parallel *parallel)
@@ -153,8 +227,13 @@ static void pool_run(const qcnn_step *step, const qcnn_parallel *parallel)
         job.start = 0;
         job.padded = false;
     }
-    qcnn_for_range(parallel, x->dims[0] * x->dims[1], 1, run_pool_planes, &job);
+    if (step->inputs[0].quads)
+        qcnn_for_range(parallel, x->dims[0] * (int64_t)qcnn_shape_quads(x), 1, run_pool_quads, &job);
+    else
+        qcnn_for_range(parallel, x->dims[0] * x->dims[1], 1, run_pool_planes, &job);
 }
 
-const qcnn_layer_type qcnn_layer_max_pool = { pool_plan, pool_run };
-const qcnn_layer_type qcnn_layer_average_pool = { pool_plan, pool_run };
+const qcnn_layer_type qcnn_layer_max_pool = {
+    .plan = pool_plan, .run = pool_run, .reads_quads = reads_pool_quads, .writes_quads = writes_pool_quads
+};
+const qcnn_layer_type qcnn_layer_average_pool = { .plan = pool_plan, .run = pool_run, .reads_quads = reads_pool_quads };

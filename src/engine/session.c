@@ -15,7 +15,7 @@
 
 #include "base/checked.h"
 #include "engine/layers.h"
-#include "engine/memory_plan.h"
+#include "engine/session_plan.h"
 
 // A pointer to refresh at the start of a run, because it points into a buffer of the caller's.
 typedef struct binding {
@@ -43,25 +43,6 @@ struct qcnn_session {
     unsigned char *arena;
     size_t arena_bytes;
 };
-
-// What planning knows about a value.
-typedef struct value_plan {
-    int root;                // the value whose memory it uses: itself, unless it is a view or a part of a concatenation
-    size_t offset;           // bytes from the root's start
-    int input;               // graph input that provides the root, or -1
-    int output;              // graph output in whose buffer the root lives, or -1
-    int producer;            // node that writes the root, or -1
-    int first_use, last_use; // of the root: the first node that writes it, the last that reads it
-    int buffer;              // of the root, or -1
-} value_plan;
-
-typedef struct session_plan {
-    value_plan *values;
-    qcnn_span *buffers;                 // up to three of each node: output, shared scratch, workers' scratch
-    int *shared_buffer, *worker_buffer; // of each node, or -1
-    bool *joined;                       // of each node: a concatenation whose parts are in place already
-    size_t n_buffers;
-} session_plan;
 
 // ---- options and shapes ---------------------------------------------------------------------------------------------
 
@@ -126,13 +107,13 @@ static bool is_view_node(const qcnn_session *session, const qcnn_node *node)
 }
 
 // Who provides, writes and last reads each value's memory.
-static void trace_values(const qcnn_session *session, session_plan *plan)
+static void trace_values(const qcnn_session *session, qcnn_session_plan *plan)
 {
     const qcnn_model *model = session->model;
-    value_plan *values = plan->values;
+    qcnn_value_plan *values = plan->values;
     for (size_t i = 0; i < model->n_values; i++)
         values[i] =
-            (value_plan){ .root = (int)i, .input = -1, .output = -1, .producer = -1, .first_use = -1, .last_use = -1, .buffer = -1 };
+            (qcnn_value_plan){ .root = (int)i, .input = -1, .output = -1, .producer = -1, .first_use = -1, .last_use = -1, .buffer = -1 };
     for (size_t i = 0; i < model->n_inputs; i++)
         values[model->inputs[i]].input = (int)i;
     for (size_t n = 0; n < model->n_nodes; n++) {
@@ -146,7 +127,7 @@ static void trace_values(const qcnn_session *session, session_plan *plan)
             values[node->output].producer = values[node->output].first_use = values[node->output].last_use = (int)n;
     }
     for (size_t i = 0; i < model->n_outputs; i++) {
-        value_plan *root = &values[values[model->outputs[i]].root];
+        qcnn_value_plan *root = &values[values[model->outputs[i]].root];
         if (root->producer >= 0 && root->output < 0)
             root->output = (int)i;
     }
@@ -154,7 +135,7 @@ static void trace_values(const qcnn_session *session, session_plan *plan)
 
 // Whether the inputs of a concatenation can be written into its output: their parts are contiguous there, and each is some
 // node's own output, joined nowhere else and no output of the graph.
-static bool joins_in_place(const qcnn_session *session, const value_plan *values, size_t n)
+static bool joins_in_place(const qcnn_session *session, const qcnn_value_plan *values, size_t n)
 {
     const qcnn_node *node = &session->model->nodes[n];
     const qcnn_shape *shape = &session->shapes[node->output];
@@ -164,7 +145,7 @@ static bool joins_in_place(const qcnn_session *session, const value_plan *values
         if (shape->dims[d] != 1)
             return false;
     for (int i = 0; i < node->n_inputs; i++) {
-        const value_plan *part = &values[node->inputs[i]];
+        const qcnn_value_plan *part = &values[node->inputs[i]];
         if (part->root != node->inputs[i] || part->producer < 0 || part->output >= 0 || part->first_use < 0)
             return false;
         for (int j = 0; j < i; j++)
@@ -175,10 +156,10 @@ static bool joins_in_place(const qcnn_session *session, const value_plan *values
 }
 
 // Gives the parts of such concatenations their places. A part's views follow it.
-static void join_values(const qcnn_session *session, session_plan *plan)
+static void join_values(const qcnn_session *session, qcnn_session_plan *plan)
 {
     const qcnn_model *model = session->model;
-    value_plan *values = plan->values;
+    qcnn_value_plan *values = plan->values;
     for (size_t n = 0; n < model->n_nodes; n++) {
         if (!joins_in_place(session, values, n))
             continue;
@@ -195,13 +176,13 @@ static void join_values(const qcnn_session *session, session_plan *plan)
                 }
             if (values[part].last_use > values[whole].last_use)
                 values[whole].last_use = values[part].last_use;
-            offset += (size_t)qcnn_shape_elements(&session->shapes[part]) * sizeof(float);
+            offset += (size_t)qcnn_shape_elements(&session->shapes[part]);
         }
         plan->joined[n] = true;
     }
 }
 
-static int add_buffer(session_plan *plan, uint64_t bytes, int first, int last)
+static int add_buffer(qcnn_session_plan *plan, uint64_t bytes, int first, int last)
 {
     if (bytes == 0)
         return -1;
@@ -209,8 +190,18 @@ static int add_buffer(session_plan *plan, uint64_t bytes, int first, int last)
     return (int)plan->n_buffers++;
 }
 
+// Bytes of memory of a value; false: too many.
+static bool value_bytes(const qcnn_shape *shape, const qcnn_format *format, uint64_t *bytes)
+{
+    if (!qcnn_is_plane(format))
+        return qcnn_multiply(qcnn_shape_elements(shape), sizeof(float), bytes);
+    qcnn_shape whole = *shape;
+    whole.dims[1] = (int64_t)(4 * qcnn_shape_quads(shape));
+    return qcnn_add(qcnn_shape_elements(&whole), QCNN_PLANE_SLACK, bytes);
+}
+
 // Lets every step say what scratch it needs, and lists the buffers of the arena.
-static qcnn_status list_buffers(qcnn_session *session, session_plan *plan, qcnn_error *error)
+static qcnn_status list_buffers(qcnn_session *session, qcnn_session_plan *plan, qcnn_error *error)
 {
     const qcnn_model *model = session->model;
     for (size_t n = 0; n < model->n_nodes; n++) {
@@ -231,9 +222,9 @@ static qcnn_status list_buffers(qcnn_session *session, session_plan *plan, qcnn_
         plan->shared_buffer[n] = add_buffer(plan, step->shared_bytes, now, now);
         plan->worker_buffer[n] = add_buffer(plan, all_workers, now, now);
         const int root = plan->values[step->node->output].root;
-        value_plan *output = &plan->values[root];
+        qcnn_value_plan *output = &plan->values[root];
         uint64_t bytes;
-        if (!qcnn_multiply(qcnn_shape_elements(&session->shapes[root]), sizeof(float), &bytes))
+        if (!value_bytes(&session->shapes[root], &output->format, &bytes))
             return qcnn_fail_memory(error, SIZE_MAX);
         if (output->output < 0 && output->buffer < 0)
             output->buffer = add_buffer(plan, bytes, output->first_use, output->last_use);
@@ -241,22 +232,23 @@ static qcnn_status list_buffers(qcnn_session *session, session_plan *plan, qcnn_
     return QCNN_OK;
 }
 
-static void *arena_place(const qcnn_session *session, const session_plan *plan, int buffer)
+static void *arena_place(const qcnn_session *session, const qcnn_session_plan *plan, int buffer)
 {
     return buffer < 0 ? NULL : session->arena + plan->buffers[buffer].offset;
 }
 
-// Of a value that lives in the arena.
-static float *value_place(const qcnn_session *session, const session_plan *plan, int value)
+// Of a value that lives in the arena: its floats or quads, whichever they are.
+static void *value_place(const qcnn_session *session, const qcnn_session_plan *plan, int value)
 {
-    unsigned char *place = arena_place(session, plan, plan->values[plan->values[value].root].buffer);
-    return place ? (float *)(void *)(place + plan->values[value].offset) : NULL;
+    const qcnn_value_plan *root = &plan->values[plan->values[value].root];
+    unsigned char *place = arena_place(session, plan, root->buffer);
+    return place ? place + plan->values[value].offset * (qcnn_is_plane(&root->format) ? 1 : sizeof(float)) : NULL;
 }
 
 // Points *slot to a value's floats, now or (where the caller brings them) at every run.
-static void attach_value(qcnn_session *session, const session_plan *plan, int value, const float **slot)
+static void attach_value(qcnn_session *session, const qcnn_session_plan *plan, int value, const float **slot)
 {
-    const value_plan *root = &plan->values[plan->values[value].root];
+    const qcnn_value_plan *root = &plan->values[plan->values[value].root];
     const int tensor = session->model->values[plan->values[value].root].tensor;
     if (tensor >= 0)
         *slot = session->model->tensors[tensor].data;
@@ -268,24 +260,30 @@ static void attach_value(qcnn_session *session, const session_plan *plan, int va
         *slot = value_place(session, plan, value);
 }
 
-static void attach_all(qcnn_session *session, const session_plan *plan)
+static void attach_all(qcnn_session *session, const qcnn_session_plan *plan)
 {
     const qcnn_model *model = session->model;
     for (size_t n = 0; n < model->n_nodes; n++) {
         qcnn_step *step = &session->steps[n];
         const qcnn_node *node = step->node;
         for (int i = 0; i < node->n_inputs; i++)
-            if (node->inputs[i] >= 0)
+            if (node->inputs[i] >= 0 && qcnn_is_plane(&step->inputs[i].format))
+                step->inputs[i].quads = value_place(session, plan, node->inputs[i]);
+            else if (node->inputs[i] >= 0)
                 attach_value(session, plan, node->inputs[i], &step->inputs[i].data);
         if (node->decoded)
             step->inputs[1].data = node->decoded;
-        step->output = is_view_node(session, node) || plan->joined[n] ? NULL : value_place(session, plan, node->output);
+        void *output = is_view_node(session, node) || plan->joined[n] ? NULL : value_place(session, plan, node->output);
+        if (qcnn_is_plane(&step->output_format))
+            step->output_quads = output;
+        else
+            step->output = output;
         step->shared = arena_place(session, plan, plan->shared_buffer[n]);
         step->worker = arena_place(session, plan, plan->worker_buffer[n]);
     }
     for (size_t i = 0; i < model->n_outputs; i++) {
         const int value = model->outputs[i];
-        const value_plan *root = &plan->values[plan->values[value].root];
+        const qcnn_value_plan *root = &plan->values[plan->values[value].root];
         output_port *port = &session->outputs[i];
         port->bytes = (size_t)qcnn_shape_elements(&session->shapes[value]) * sizeof(float);
         if (root->output == (int)i)
@@ -309,7 +307,7 @@ static void init_steps(qcnn_session *session)
     }
 }
 
-static qcnn_status plan_session(qcnn_session *session, session_plan *plan, qcnn_error *error)
+static qcnn_status plan_session(qcnn_session *session, qcnn_session_plan *plan, qcnn_error *error)
 {
     const size_t n_nodes = session->model->n_nodes, n_values = session->model->n_values;
     plan->values = qcnn_allocate(n_values, sizeof *plan->values);
@@ -322,6 +320,7 @@ static qcnn_status plan_session(qcnn_session *session, session_plan *plan, qcnn_
     init_steps(session);
     trace_values(session, plan);
     join_values(session, plan);
+    qcnn_choose_planes(session->model, session->shapes, session->steps, plan);
     QCNN_TRY(list_buffers(session, plan, error));
     uint64_t total;
     QCNN_TRY(qcnn_plan_memory(plan->buffers, plan->n_buffers, &total, error));
@@ -354,7 +353,7 @@ static qcnn_status build_session(qcnn_session *session, const qcnn_session_optio
     session->clock_ms = options->clock_ms;
     QCNN_TRY(find_shapes(session, options, error));
 
-    session_plan plan = { 0 };
+    qcnn_session_plan plan = { 0 };
     const qcnn_status status = plan_session(session, &plan, error);
     qcnn_release(plan.values);
     qcnn_release(plan.buffers);
@@ -411,7 +410,7 @@ void qcnn_run(qcnn_session *session, const float *const *inputs, float *const *o
     double before = session->clock_ms ? session->clock_ms() : 0;
     for (size_t n = 0; n < model->n_nodes; n++) {
         qcnn_step *step = &session->steps[n];
-        if (step->output) // a view's is NULL
+        if (step->output || step->output_quads) // a view has neither
             qcnn_layer_of(step->node)->run(step, &session->parallel);
         if (session->clock_ms) {
             const double now = session->clock_ms();

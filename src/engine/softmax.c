@@ -43,4 +43,4 @@ static void softmax_run(const qcnn_step *step, const qcnn_parallel *parallel)
     qcnn_for_range(parallel, (int64_t)qcnn_shape_elements(x) / job.n, (ELEMENTS + job.n - 1) / job.n, run_softmax_rows, &job);
 }
 
-const qcnn_layer_type qcnn_layer_softmax = { NULL, softmax_run };
+const qcnn_layer_type qcnn_layer_softmax = { .run = softmax_run };

@@ -156,12 +156,12 @@ typedef struct qcnn_kernels {
     // j < n, i < 4. row_stride is in bytes, stride in quads. n_rows and n_taps are not 0.
     void (*max_quads)(uint8_t *y, const uint8_t *x, size_t row_stride, size_t n_rows, size_t n, size_t n_taps, size_t stride);
 
-    // Local response normalization with beta 3/4, of n positions and all channels: with s the sum of the squares of channels
-    // c - (size - 1) / 2 .. c + size / 2 (those that exist) and w = qcnn_power_075(bias + scale * (float)s), two roundings,
-    //   y[c / 4 * y_stride + 4 p + c % 4] = x[c / 4 * x_stride + 4 p + c % 4] * (w * ratio)
-    // rounded to the nearest (even) and held to 0..limit. x and y are [n_quads] quads of each position, strides are in bytes; 1 <= size <=
-    // 256; 2^-20 <= bias, scale >= 0, bias + scale * s <= 2^60.
-    void (*lrn_quads)(uint8_t *y, size_t y_stride, const uint8_t *x, size_t x_stride, size_t n_quads, size_t n, int size, float scale,
+    // Local response normalization with beta 3/4 of n positions and all channels, from floats: with s the sum of the squares of channels
+    // c - (size - 1) / 2 .. c + size / 2 (those that exist) in rising order and w = qcnn_power_075(bias + scale * s),
+    //   y[c / 4 * quad_stride + 4 p + c % 4] = x[c * x_stride + p] * (w * ratio)
+    // rounded to the nearest (even) and held to 0..limit (NaN: 0); bytes of channels beyond n_channels are 0. Every operation rounds.
+    // size >= 1; bias + scale * s should lie between 2^-20 and 2^60.
+    void (*lrn_quads)(uint8_t *y, size_t quad_stride, const float *x, size_t x_stride, size_t n_channels, size_t n, int size, float scale,
                       float bias, float ratio, int limit);
 
     // y[i * channel_stride + j] = quads[4 j + i] * scale, j < n, i < n_channels (1..4).

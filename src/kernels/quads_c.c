@@ -77,22 +77,20 @@ void qcnn_max_quads_c(uint8_t *y, const uint8_t *x, size_t row_stride, size_t n_
         }
 }
 
-void qcnn_lrn_quads_c(uint8_t *y, size_t y_stride, const uint8_t *x, size_t x_stride, size_t n_quads, size_t n, int size, float scale,
+// ---- floats to quads ------------------------------------------------------------------------------------------------
+
+void qcnn_lrn_quads_c(uint8_t *y, size_t quad_stride, const float *x, size_t x_stride, size_t n_channels, size_t n, int size, float scale,
                       float bias, float ratio, int limit)
 {
-    const size_t channels = 4 * n_quads, below = ((size_t)size - 1) / 2, above = (size_t)size / 2;
-    for (size_t p = 0; p < n; p++, x += 4, y += 4) {
-        int32_t sum = 0; // of squares, moved on from channel to channel
-        for (size_t c = 0; c < above && c < channels; c++)
-            sum += x[c / 4 * x_stride + c % 4] * x[c / 4 * x_stride + c % 4];
-        for (size_t c = 0; c < channels; c++) {
-            const size_t in = c + above, out = c - below - 1; // the latter wraps to more than there are at first
-            if (in < channels)
-                sum += x[in / 4 * x_stride + in % 4] * x[in / 4 * x_stride + in % 4];
-            if (out < channels)
-                sum -= x[out / 4 * x_stride + out % 4] * x[out / 4 * x_stride + out % 4];
-            const float w = qcnn_power_075(bias + scale * (float)sum);
-            y[c / 4 * y_stride + c % 4] = byte_of((float)x[c / 4 * x_stride + c % 4] * (w * ratio), (float)limit);
+    const size_t below = ((size_t)size - 1) / 2, above = (size_t)size / 2;
+    for (size_t c = 0; c < (n_channels + 3) / 4 * 4; c++) {
+        const size_t first = c > below ? c - below : 0, end = c + above < n_channels ? c + above + 1 : n_channels;
+        for (size_t p = 0; p < n; p++) {
+            float sum = 0;
+            for (size_t k = first; k < end; k++)
+                sum += x[k * x_stride + p] * x[k * x_stride + p];
+            const float factor = qcnn_power_075(bias + scale * sum) * ratio;
+            y[c / 4 * quad_stride + 4 * p + c % 4] = c < n_channels ? byte_of(x[c * x_stride + p] * factor, (float)limit) : 0;
         }
     }
 }

@@ -92,35 +92,40 @@ void check_max_quads(checker *check)
     }
 }
 
+// The C tier too, against the definition.
+static void check_normalized(checker *check, const uint8_t *got, size_t quad_stride, const float *x, size_t x_stride, size_t channels,
+                             int size, double scale, double bias, double ratio, int limit)
+{
+    for (size_t c = 0; c < channels; c++) { // position 0
+        double sum = 0;
+        for (int k = -(size - 1) / 2; k <= size / 2; k++)
+            if (c + (size_t)k < channels) // wraps below 0
+                sum += pow((double)x[(c + (size_t)k) * x_stride], 2);
+        const double v = (double)x[c * x_stride] * ratio * pow(bias + scale * sum, -0.75), held = v < 0 ? 0 : v < limit ? v : limit;
+        if (fabs(got[c / 4 * quad_stride + c % 4] - held) > 0.5 + 0.001 * held)
+            check_fail(check, "channel %zu is %d instead of %g", c, got[c / 4 * quad_stride + c % 4], held);
+    }
+}
+
 void check_lrn_quads(checker *check)
 {
     const float biases[] = { 1, 2, 0x1p-20F, 1000 }, scales[] = { 1e-4F, 0, 0.03F, 1e6F };
     for (int i = 0; i < 200; i++) {
-        const size_t n = (size_t)check_near(check, 16), quads = 1 + (size_t)check_below(check, MAX_CHANNELS / 4);
-        const size_t x_stride = 4 * n + (size_t)check_below(check, 9), y_stride = 4 * n + (size_t)check_below(check, 9);
-        const int size = i % 2 ? 5 : 1 + check_below(check, i % 10 ? 8 : 256), limit = i % 3 ? 255 : 127;
+        const size_t n = (size_t)check_near(check, 16), channels = 1 + (size_t)check_below(check, MAX_CHANNELS);
+        const size_t x_stride = n + (size_t)check_below(check, 3), y_stride = 4 * n + (size_t)check_below(check, 9);
+        const int size = i % 2 ? 5 : 1 + check_below(check, 8), limit = i % 3 ? 255 : 127;
         const float scale = scales[check_below(check, 4)], bias = biases[check_below(check, 4)],
                     ratio = (float)(1 + check_below(check, 9)) / 3;
-        check_shape(check, "%zu positions, %zu quads, size %d, scale %g, bias %g", n, quads, size, (double)scale, (double)bias);
-        const uint8_t *x = check_bytes(check, 0, (quads - 1) * x_stride + 4 * n, 256);
-        const size_t bytes = (quads - 1) * y_stride + 4 * n;
+        check_shape(check, "%zu positions, %zu channels, size %d, scale %g, bias %g", n, channels, size, (double)scale, (double)bias);
+        float *x = scaled_floats(check, 0, (channels - 1) * x_stride + n, 200);
+        for (size_t p = 1; p < n; p += 7)
+            x[p] = p % 2 ? NAN : INFINITY;
+        const size_t bytes = (channels - 1) / 4 * y_stride + 4 * n;
         uint8_t *expected = check_bytes(check, 1, bytes, 256), *got = check_copy(check, 2, expected, bytes);
-        check->c->lrn_quads(expected, y_stride, x, x_stride, quads, n, size, scale, bias, ratio, limit);
-        check->tier->lrn_quads(got, y_stride, x, x_stride, quads, n, size, scale, bias, ratio, limit);
-        if (!check_same(check, expected, got, bytes))
-            continue;
-        for (size_t c = 0; c < 4 * quads; c++) { // the C tier itself, against the definition: position 0
-            double sum = 0;
-            for (int k = -(size - 1) / 2; k <= size / 2; k++) {
-                const size_t other = c + (size_t)k; // wraps below 0
-                if (other < 4 * quads)
-                    sum += pow(x[other / 4 * x_stride + other % 4], 2);
-            }
-            const double v = x[c / 4 * x_stride + c % 4] * (double)ratio * pow((double)bias + (double)scale * sum, -0.75);
-            const double held = v < limit ? v : limit;
-            if (fabs(expected[c / 4 * y_stride + c % 4] - held) > 0.5 + 0.001 * held)
-                check_fail(check, "channel %zu is %d instead of %g", c, expected[c / 4 * y_stride + c % 4], held);
-        }
+        check->c->lrn_quads(expected, y_stride, x, x_stride, channels, n, size, scale, bias, ratio, limit);
+        check->tier->lrn_quads(got, y_stride, x, x_stride, channels, n, size, scale, bias, ratio, limit);
+        if (check_same(check, expected, got, bytes))
+            check_normalized(check, got, y_stride, x, x_stride, channels, size, (double)scale, (double)bias, (double)ratio, limit);
     }
 }
 
@@ -184,6 +189,6 @@ BENCH(dense_quads, "a tile, 144 steps", 144.0 * 4 * job.tier->bytes_rows * job.t
 BENCH(requantize_turned, "13 positions, 384 outputs", 13.0 * 384, "number",
       job->tier->requantize_turned(13, 384, job->sums, 384, 0.01F, job->floats, 255, job->y, 1024))
 BENCH(max_quads, "27 of 3x3, stride 2", 27.0 * 4, "output", job->tier->max_quads(job->y, job->x, 220, 3, 27, 3, 2))
-BENCH(lrn_quads, "24 quads, 64 positions, size 5", 24.0 * 4 * 64, "output",
-      job->tier->lrn_quads(job->y, 4096, job->x, 4096, 24, 64, 5, 1e-4F, 1, 1, 255))
+BENCH(lrn_quads, "96 channels, 64 positions, size 5", 96.0 * 64, "output",
+      job->tier->lrn_quads(job->y, 4096, job->floats, 256, 96, 64, 5, 1e-4F, 1, 1, 255))
 BENCH(dequantize_quads, "1024 pixels", 4096, "number", job->tier->dequantize_quads(1024, job->x, 4, 0.5F, job->floats, 1024))
