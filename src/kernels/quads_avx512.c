@@ -112,7 +112,7 @@ void qcnn_max_quads_avx512(uint8_t *y, const uint8_t *x, size_t row_stride, size
 // ---- local response normalization -----------------------------------------------------------------------------------
 
 // qcnn_power_075, operation for operation.
-static inline __m512 power_075(__m512 v)
+static inline __m512 rounded_power_075(__m512 v)
 {
     const __m512i bits = _mm512_castps_si512(v), quarters = _mm512_add_epi32(_mm512_srai_epi32(bits, 1), _mm512_srai_epi32(bits, 2));
     const __m512 y = _mm512_castsi512_ps(_mm512_sub_epi32(_mm512_set1_epi32(0x6F14A000), quarters)), one = _mm512_set1_ps(1);
@@ -122,45 +122,33 @@ static inline __m512 power_075(__m512 v)
     return _mm512_mul_ps(y, _mm512_add_ps(one, _mm512_mul_ps(d, slope)));
 }
 
-// Channel i of 16 quads.
-static inline __m512i channel_of_quads(__m512i quads, unsigned i)
-{
-    return _mm512_and_si512(_mm512_srli_epi32(quads, 8 * i), _mm512_set1_epi32(255));
-}
-
-// The squares of a channel, 0 where there is none.
-static inline __m512i squares(const uint8_t *x, size_t x_stride, size_t channel, size_t n_quads, __mmask16 mask)
-{
-    if (channel >= 4 * n_quads)
-        return _mm512_setzero_si512();
-    const __m512i v = channel_of_quads(_mm512_maskz_loadu_epi32(mask, x + channel / 4 * x_stride), channel % 4);
-    return _mm512_madd_epi16(v, v);
-}
-
-void qcnn_lrn_quads_avx512(uint8_t *y, size_t y_stride, const uint8_t *x, size_t x_stride, size_t n_quads, size_t n, int size, float scale,
-                           float bias, float ratio, int limit)
+void qcnn_lrn_quads_avx512(uint8_t *y, size_t quad_stride, const float *x, size_t x_stride, size_t n_channels, size_t n, int size,
+                           float scale, float bias, float ratio, int limit)
 {
     const size_t below = ((size_t)size - 1) / 2, above = (size_t)size / 2;
     const __m512 scales = _mm512_set1_ps(scale), biases = _mm512_set1_ps(bias), ratios = _mm512_set1_ps(ratio);
     const __m512 most = _mm512_set1_ps((float)limit);
     const __m512i order = _mm512_set4_epi32(0x0F0B0703, 0x0E0A0602, 0x0D090501, 0x0C080400);
-    for (size_t p = 0; p < n; p += 16, x += 64, y += 64) {
+    for (size_t p = 0; p < n; p += 16, x += 16, y += 64) {
         const __mmask16 mask = first_quads_512(n - p);
-        __m512i sum = _mm512_setzero_si512();
-        for (size_t c = 0; c < above; c++)
-            sum = _mm512_add_epi32(sum, squares(x, x_stride, c, n_quads, mask));
-        for (size_t q = 0; q < n_quads; q++) {
-            const __m512i quads = _mm512_maskz_loadu_epi32(mask, x + q * x_stride);
+        for (size_t c = 0; c < n_channels; c += 4) {
             __m512 values[4];
-            for (unsigned i = 0; i < 4; i++) {
-                const size_t c = 4 * q + i; // below the first, channel numbers wrap to more than there are
-                sum = _mm512_add_epi32(sum, squares(x, x_stride, c + above, n_quads, mask));
-                sum = _mm512_sub_epi32(sum, squares(x, x_stride, c - below - 1, n_quads, mask));
-                const __m512 w = power_075(_mm512_add_ps(biases, _mm512_mul_ps(scales, _mm512_cvtepi32_ps(sum))));
-                values[i] = _mm512_mul_ps(_mm512_cvtepi32_ps(channel_of_quads(quads, i)), _mm512_mul_ps(w, ratios));
+#pragma GCC unroll 4
+            for (size_t i = 0; i < 4; i++) {
+                const size_t channel = c + i, first = channel > below ? channel - below : 0;
+                const size_t end = channel + above < n_channels ? channel + above + 1 : n_channels;
+                __m512 sum = _mm512_setzero_ps(), value = sum;
+                for (size_t k = first; k < end; k++) {
+                    const __m512 v = _mm512_maskz_loadu_ps(mask, x + k * x_stride);
+                    sum = _mm512_add_ps(sum, _mm512_mul_ps(v, v));
+                }
+                if (channel < n_channels)
+                    value = _mm512_maskz_loadu_ps(mask, x + channel * x_stride);
+                const __m512 w = rounded_power_075(_mm512_add_ps(biases, _mm512_mul_ps(scales, sum)));
+                values[i] = _mm512_mul_ps(value, _mm512_mul_ps(w, ratios));
             }
             const __m512i bytes = packed_bytes(values[0], values[1], values[2], values[3], most);
-            _mm512_mask_storeu_epi32(y + q * y_stride, mask, _mm512_shuffle_epi8(bytes, order));
+            _mm512_mask_storeu_epi32(y + c / 4 * quad_stride, mask, _mm512_shuffle_epi8(bytes, order));
         }
     }
 }
