@@ -18,11 +18,13 @@ if(QCNN_SANITIZE OR QCNN_FUZZ OR QCNN_THREAD_SANITIZE)
 endif()
 set_source_files_properties(${engine_sources} PROPERTIES COMPILE_OPTIONS "${kernel_level}")
 foreach(source ${engine_sources}) # inner loops live in the kernels: -O3 would only make the rest larger
-    # codebook_bytes.c has a loop for vectors; quads_c.c would double
-    if(source MATCHES "/src/(base|model|engine)/" AND NOT source MATCHES "/codebook_bytes[.]c$" OR source MATCHES "/quads_c[.]c$")
+    # codebook_bytes.c has a loop for vectors; the two of the kernels would double
+    if(source MATCHES "/src/(base|model|engine)/" AND NOT source MATCHES "/codebook_bytes[.]c$" OR source MATCHES "/(quads|lut_bytes)_c[.]c$")
         set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O2")
     endif()
-    if(source MATCHES "/src/model/(container_(attributes|graph|read|tensors)|cost|model|prepare|shapes)[.]c") # no loops over weights in these
+    # no loops over weights or activations in these
+    if(source MATCHES "/src/model/(container_(attributes|graph|read|tensors)|cost|model|prepare|shapes)[.]c" OR
+       source MATCHES "/src/engine/(layers|memory_plan|move|planes|pool|session)[.]c")
         set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-Os;-fno-builtin-snprintf") # no strcpy instead
     endif()
 endforeach()
