@@ -6,7 +6,8 @@
 //
 // so that each tap of *all* output positions, row after row, is one contiguous piece: output position (oy, ox) is column
 // oy * plane_w + ox, whatever tap and stride. The few columns between two rows are computed and dropped. At stride 1 a row's right
-// padding is the next row's left one. A byte plane that needs neither strides nor padding is read where it is.
+// padding is the next row's left one. A byte plane that needs neither strides nor padding is read where it is. What a 1x1 kernel gives
+// in its padding is the same everywhere: one column more, spread over the border of the output.
 //
 // Fewer than four channels are interleaved instead, a padded row's bytes [x][channel] in groups of four: group g of a kernel row
 // begins, for output column j, at byte sx * channels * j + 4 g. Planes hold the groups g < phases_x; a later g is an earlier one's
@@ -31,6 +32,8 @@ typedef struct bytes_job {
     int64_t tail;                                 // columns behind the last row of a plane
     int64_t row_steps, shift;                     // interleaved: groups of a kernel row, columns between a plane's groups
     bool by_rows;                                 // tiles end where output rows do
+    bool bordered;                                // a 1x1 kernel with padding: `w` is its inside as one row
+    qcnn_window whole;                            // all of it
     bool in_place;                                // the input is a byte plane that has this layout already
     int64_t n_planes;                             // of a quad: remainders, and that of the rests
     size_t plane_bytes, quad_bytes, image_quads;  // of one remainder, of a quad; quads of an image
@@ -87,12 +90,30 @@ static int64_t line_bytes(const bytes_job *job)
     return (read > written ? read : written) + 4;
 }
 
+static void leave_border_out(bytes_job *job)
+{
+    const qcnn_window w = job->w;
+    if (job->bytes->interleaved || w.n_taps != 1 || w.in_elements == w.out_elements || w.in_elements == 0)
+        return;
+    for (int i = 0; i < 3; i++)
+        if (w.stride[i] != 1 || w.begin[i] < 0 || w.begin[i] + w.in[i] > w.out[i] || (i == 0 && w.out[i] != 1))
+            return;
+    job->bordered = true;
+    job->whole = w;
+    const int64_t n = w.in_elements;
+    for (int i = 0; i < 3; i++) {
+        job->w.in[i] = job->w.out[i] = i < 2 ? 1 : n;
+        job->w.begin[i] = 0;
+    }
+}
+
 static bytes_job measure_bytes(const qcnn_step *step)
 {
     const qcnn_attributes *a = &step->node->attributes;
     const qcnn_shape *x = &step->inputs[0].shape, *y = &step->output_shape;
     bytes_job job = { .step = step, .bytes = step->node->bytes, .w = qcnn_window_of(a, x, y), .groups = a->groups };
     qcnn_window_flatten(&job.w);
+    leave_border_out(&job);
     const qcnn_window *w = &job.w;
     job.n_inputs = x->dims[1] / a->groups;
     job.n_outputs = y->dims[1] / a->groups;
@@ -103,19 +124,19 @@ static bytes_job measure_bytes(const qcnn_step *step)
         interleave(&job);
     else {
         job.phases_x = least(w->stride[2], (w->kernel[2] - 1) * w->dilation[2] + 1);
-        job.plane_w = w->out[2] + (w->kernel[2] - 1) * w->dilation[2] / w->stride[2];
+        job.plane_w = w->out[2] + (w->kernel[2] - 1) * w->dilation[2] / w->stride[2] + job.bordered;
         const int64_t right = job.plane_w - w->in[2] - w->begin[2], shared = w->in[2] + (right > w->begin[2] ? right : w->begin[2]);
         if (w->stride[2] == 1 && right > 0 && w->begin[2] > 0 && shared >= w->out[2]) {
             job.plane_w = shared;
             job.tail = right;
         }
     }
-    job.by_rows = job.plane_w > w->out[2] && w->out[2] >= 96 && divide_up(w->out[2], 16) * 16 <= job.plane_w + 4;
+    job.by_rows = !job.bordered && job.plane_w > w->out[2] && w->out[2] >= 96 && divide_up(w->out[2], 16) * 16 <= job.plane_w + 4;
     job.plane_bytes = (size_t)((job.plane_h * job.plane_w + job.tail) * 4);
     job.n_planes = job.phases_y * job.phases_x + (job.bytes->rest_steps > 0);
     job.quad_bytes = (size_t)job.n_planes * job.plane_bytes;
     job.image_quads = (size_t)(job.groups * job.n_quads);
-    job.n_columns = (w->out[1] - 1) * job.plane_w + w->out[2];
+    job.n_columns = (w->out[1] - 1) * job.plane_w + w->out[2] + job.bordered;
     job.in_place = qcnn_is_plane(&step->inputs[0].format) && !job.bytes->interleaved && w->begin[1] == 0 && w->begin[2] == 0 &&
                    job.n_planes == 1 && job.plane_h == w->in[1] && job.plane_w == w->in[2];
     return job;
@@ -367,6 +388,43 @@ static inline void copy_elements(uint8_t *to, const uint8_t *from, size_t n)
             memcpy(to + j, from + j, 4);
 }
 
+static uint8_t *fill_elements(uint8_t *to, const uint8_t *element, int64_t n)
+{
+    for (; n > 0; n--, to += 4)
+        memcpy(to, element, 4);
+    return to;
+}
+
+// Writes the last column of a tile to all positions of the padding.
+static void fill_border(const bytes_job *job, const uint8_t *column, size_t stride, int64_t rows, uint8_t *y)
+{
+    const qcnn_window *w = &job->whole;
+    const int64_t left = w->begin[2], right = w->out[2] - w->in[2] - left;
+    const int64_t above = w->begin[1] * w->out[2] + left, below = (w->out[1] - w->in[1] - w->begin[1]) * w->out[2] + right;
+    for (int64_t r = 0; r < rows; r++, column += 4 * stride) {
+        y = fill_elements(y, column, above);
+        for (int64_t row = 1; row < w->in[1]; row++) // behind one row and before the next
+            y = fill_elements(y + 4 * w->in[2], column, right + left);
+        y = fill_elements(y + 4 * w->in[2], column, below);
+    }
+}
+
+// The same as copy_tile of a layer whose border is left out.
+static void copy_bordered_tile(const bytes_job *job, const uint8_t *tile, size_t stride, int64_t rows, int64_t j0, int64_t n, uint8_t *y)
+{
+    const qcnn_window *w = &job->whole;
+    const int64_t inside = least(j0 + n, w->in_elements);
+    for (int64_t j = j0, length; j < inside; j += length) {
+        const int64_t oy = j / w->in[2], ox = j % w->in[2];
+        length = least(inside - j, w->in[2] - ox);
+        for (int64_t r = 0; r < rows; r++)
+            copy_elements(y + (r * w->out_elements + (oy + w->begin[1]) * w->out[2] + ox + w->begin[2]) * 4,
+                          tile + ((size_t)r * stride + (size_t)(j - j0)) * 4, (size_t)length);
+    }
+    if (inside < j0 + n)
+        fill_border(job, tile + (size_t)(inside - j0) * 4, stride, rows, y);
+}
+
 // Copies the columns of a tile that are output positions: columns j0..j0+n-1 of `tile` [rows][stride], elements of four bytes.
 static void copy_tile(const bytes_job *job, const uint8_t *tile, size_t stride, int64_t rows, int64_t j0, int64_t n, uint8_t *y)
 {
@@ -439,7 +497,7 @@ static void multiply_byte_piece(const bytes_job *job, int64_t group, int64_t row
             }
             multiply_tile(job, group, t, j, columns, to, stride);
             if (to == tile)
-                copy_tile(job, tile, stride, rows, j, columns, y);
+                (job->bordered ? copy_bordered_tile : copy_tile)(job, tile, stride, rows, j, columns, y);
         }
     }
 }

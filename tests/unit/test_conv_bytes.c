@@ -117,6 +117,22 @@ static void test_random_geometries(void **state)
         }
 }
 
+// 1x1 kernels with padding, whose border is not multiplied.
+static void test_padded_pixels(void **state)
+{
+    (void)state;
+    qcnn_rng rng = { 6 };
+    for (int t = 0; qcnn_kernels_name(t); t++)
+        for (int i = 0; i < 20; i++) {
+            bytes_case c = random_case(&rng);
+            for (int k = 0; k < c.attributes.n_spatial; k++) {
+                c.attributes.kernel[k] = c.attributes.stride[k] = 1;
+                c.w.dims[2 + k] = 1;
+            }
+            check_case(&c, &rng, qcnn_kernels_name(t));
+        }
+}
+
 // Inputs without range, with infinities and NaN: no trap, and finite weights of other images' sums.
 static void test_unusual_inputs(void **state)
 {
@@ -140,6 +156,7 @@ static void test_unusual_inputs(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_random_geometries), cmocka_unit_test(test_unusual_inputs) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_random_geometries), cmocka_unit_test(test_padded_pixels),
+                                        cmocka_unit_test(test_unusual_inputs) };
     return cmocka_run_group_tests_name("conv_bytes", tests, NULL, NULL);
 }
