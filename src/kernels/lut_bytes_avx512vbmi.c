@@ -245,66 +245,69 @@ enum {
     FC_FLUSH = 256, // rows after which those could overflow
 };
 
-VBMI_INLINE byte_table load_small_table(const uint8_t *table, int width)
+// Adds FC_ROWS rows to the words of blocks of 64 outputs, [all, odd][32] as in sum_blocks.
+VBMI_INLINE void sum_rows_vbmi(int registers, size_t n_blocks, const uint8_t *const *codes, const uint8_t *tables, uint16_t *words)
 {
-    byte_table t;
-    if (width == 16)
-        t.part[0] = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(const void *)table));
-    else if (width == 32)
-        t.part[0] = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(const void *)table));
-    else
-        return load_table(table, width / 64);
-    return t;
-}
-
-// Adds FC_ROWS rows to the words of a block of outputs, [all, odd][32] as in sum_blocks; `mask`: of the outputs that are there.
-VBMI_INLINE void sum_rows_vbmi(const byte_table *table, int registers, const uint8_t *const *codes, size_t o, bool whole, __mmask64 mask,
-                               uint16_t *words)
-{
-    __m512i all = _mm512_load_si512(words), odd = _mm512_load_si512(words + 32);
-#pragma GCC unroll 8
-    for (int r = 0; r < FC_ROWS; r++) {
-        const __m512i code = whole ? _mm512_loadu_si512(codes[r] + o) : _mm512_maskz_loadu_epi8(mask, codes[r] + o);
-        const __m512i entries = look_up(&table[r], registers, code);
-        all = _mm512_add_epi16(all, entries);
-        odd = _mm512_add_epi16(odd, _mm512_srli_epi16(entries, 8));
-    }
-    _mm512_store_si512(words, all);
-    _mm512_store_si512(words + 32, odd);
-}
-
-VBMI_INLINE void sum_all_vbmi(int width, size_t n_outputs, const uint8_t *const *codes, const uint8_t *tables, uint16_t *words)
-{
-    const int registers = width <= 64 ? 1 : width / 64;
     byte_table table[FC_ROWS];
 #pragma GCC unroll 8
     for (int r = 0; r < FC_ROWS; r++)
-        table[r] = load_small_table(tables + r * width, width);
-    size_t o = 0;
-    for (; o + 64 <= n_outputs; o += 64)
-        sum_rows_vbmi(table, registers, codes, o, true, 0, words + o);
-    if (o < n_outputs)
-        sum_rows_vbmi(table, registers, codes, o, false, ((__mmask64)1 << (n_outputs - o)) - 1, words + o);
+        table[r] = load_table(tables + 64 * registers * r, registers);
+    for (size_t o = 0; o < 64 * n_blocks; o += 64) {
+        __m512i all = _mm512_load_si512(words + o), odd = _mm512_load_si512(words + o + 32);
+#pragma GCC unroll 8
+        for (int r = 0; r < FC_ROWS; r++) {
+            const __m512i entries = look_up(&table[r], registers, _mm512_loadu_si512(codes[r] + o));
+            all = _mm512_add_epi16(all, entries);
+            odd = _mm512_add_epi16(odd, _mm512_srli_epi16(entries, 8));
+        }
+        _mm512_store_si512(words + o, all);
+        _mm512_store_si512(words + o + 32, odd);
+    }
+}
+
+// FC_ROWS rows, the first `n` of them there.
+static __attribute__((noinline)) void sum_chunk_vbmi(size_t width, size_t n_outputs, size_t n, const uint8_t *const *codes,
+                                                     const uint8_t *tables, uint16_t *words)
+{
+    const size_t blocks = n_outputs / 64, left = n_outputs % 64;
+    const int registers = width <= 64 ? 1 : width == 128 ? 2 : 4;
+    uint8_t padded[FC_ROWS * 256], last[FC_ROWS][64];
+    const uint8_t *last_codes[FC_ROWS];
+    if (n < FC_ROWS || width < 64) { // zeros for the rows that are not there, and up to a register
+        const __mmask64 mask = width < 64 ? ((__mmask64)1 << width) - 1 : ~(__mmask64)0;
+        const size_t step = (size_t)registers * 64;
+        for (size_t r = 0; r < FC_ROWS; r++)
+            for (size_t i = 0; i < step; i += 64)
+                _mm512_storeu_si512(padded + r * step + i, _mm512_maskz_loadu_epi8(r < n ? mask : 0, tables + r * width + i));
+        tables = padded;
+    }
+    for (size_t r = 0; left > 0 && r < FC_ROWS; r++) {
+        _mm512_storeu_si512(last[r], _mm512_maskz_loadu_epi8(((__mmask64)1 << left) - 1, codes[r] + 64 * blocks));
+        last_codes[r] = last[r];
+    }
+    for (size_t m = blocks;; m = 1, codes = last_codes) {
+        switch (registers) {
+        case 1: sum_rows_vbmi(1, m, codes, tables, words); break;
+        case 2: sum_rows_vbmi(2, m, codes, tables, words); break;
+        default: sum_rows_vbmi(4, m, codes, tables, words);
+        }
+        if (left == 0 || codes == last_codes)
+            break;
+        words += 64 * blocks;
+    }
 }
 
 // At most FC_FLUSH rows of at most FC_BLOCKS blocks.
-VBMI_INLINE void fc_of_width(int width, size_t n_outputs, size_t n_rows, const uint32_t *rows, const uint8_t *codes, size_t code_stride,
-                             const uint8_t *tables, int32_t *sums)
+static void sum_fc_vbmi(size_t width, size_t n_outputs, size_t n_rows, const uint32_t *rows, const uint8_t *codes, size_t code_stride,
+                        const uint8_t *tables, int32_t *sums)
 {
     uint16_t words[FC_BLOCKS * 64] __attribute__((aligned(64)));
-    uint8_t padded[FC_ROWS * 256];
     __builtin_memset(words, 0, (n_outputs + 63) / 64 * 128);
     for (size_t r = 0; r < n_rows; r += FC_ROWS) {
-        const uint8_t *row_codes[FC_ROWS], *chunk = tables + r * (size_t)width;
+        const uint8_t *row_codes[FC_ROWS];
         for (size_t i = 0; i < FC_ROWS; i++)
             row_codes[i] = codes + rows[r + i < n_rows ? r + i : r] * code_stride;
-        if (n_rows - r < FC_ROWS) { // tables of zeros for the rows that are not there
-            const size_t n = (n_rows - r) * (size_t)width;
-            __builtin_memcpy(padded, chunk, n);
-            __builtin_memset(padded + n, 0, sizeof padded - n);
-            chunk = padded;
-        }
-        sum_all_vbmi(width, n_outputs, row_codes, chunk, words);
+        sum_chunk_vbmi(width, n_outputs, n_rows - r, row_codes, tables + r * width, words);
     }
     for (size_t o = 0; o < n_outputs; o += 64) {
         const __m512i all = _mm512_load_si512(words + o), odd = _mm512_load_si512(words + o + 32);
@@ -317,16 +320,8 @@ void qcnn_lut_fc_bytes_avx512vbmi(size_t n_outputs, size_t n_rows, const uint32_
 {
     for (size_t o = 0; o < n_outputs; o += FC_BLOCKS * 64) {
         const size_t n = n_outputs - o < FC_BLOCKS * 64 ? n_outputs - o : FC_BLOCKS * 64;
-        for (size_t r = 0; r < n_rows; r += FC_FLUSH) {
-            const size_t m = n_rows - r < FC_FLUSH ? n_rows - r : FC_FLUSH;
-            const uint8_t *some = tables + r * width;
-            switch (width) {
-            case 16: fc_of_width(16, n, m, rows + r, codes + o, code_stride, some, sums + o); break;
-            case 32: fc_of_width(32, n, m, rows + r, codes + o, code_stride, some, sums + o); break;
-            case 64: fc_of_width(64, n, m, rows + r, codes + o, code_stride, some, sums + o); break;
-            case 128: fc_of_width(128, n, m, rows + r, codes + o, code_stride, some, sums + o); break;
-            default: fc_of_width(256, n, m, rows + r, codes + o, code_stride, some, sums + o);
-            }
-        }
+        for (size_t r = 0; r < n_rows; r += FC_FLUSH)
+            sum_fc_vbmi(width, n, n_rows - r < FC_FLUSH ? n_rows - r : FC_FLUSH, rows + r, codes + o, code_stride, tables + r * width,
+                        sums + o);
     }
 }
