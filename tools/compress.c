@@ -333,9 +333,9 @@ const cli_command cli_compress = {
     .operands = "MODEL",
     .details =
         "The q-cnn preset: convolutions C'=8 K=128 (the first one, of 3 channels, C'=3), fully-connected layers C'=4 K=32, the last of\n"
-        "them C'=1 K=16; groups wide enough get codebooks of their own. --preprocess and --classes are stored in the file. The file\n"
-        "appears complete or not at all; SIGINT and SIGTERM stop the work with exit status 130 and 143 and leave nothing behind but, with\n"
-        "error correction, OUT.qcnn.checkpoint: the same command goes on from it. It disappears with success.\n",
+        "them C'=1 K=16. --preprocess and --classes are stored in the file. The file appears complete or not at all; SIGINT and\n"
+        "SIGTERM stop the work with exit status 130 and 143 and leave nothing behind but, with error correction, OUT.qcnn.checkpoint: the\n"
+        "same command goes on from it. It disappears with success.\n",
     .examples = "  qcnn compress net.onnx -o net.qcnn --calib photos --preprocess preprocess.json --classes classes.txt\n"
                 "  qcnn compress net.onnx -o net.qcnn --calib photos --preprocess preprocess.json --ratio 35\n"
                 "  qcnn compress net.onnx -o net.qcnn --preprocess preprocess.json --classes classes.txt --report net.html\n"

@@ -36,8 +36,6 @@ static const char *name_of(const qcnn_node *node)
 
 // ---- the preset -----------------------------------------------------------------------------------------------------
 
-enum { GROUP_COLUMNS_A_WORD = 4 }; // a group has codebooks of its own where each codeword serves so many columns
-
 static qcnn_layer_setting preset_of(const qcnn_node *node, const qcnn_tensor *weights, bool last_fc)
 {
     const qcnn_layer_setting dense = { 0 };
@@ -50,9 +48,7 @@ static qcnn_layer_setting preset_of(const qcnn_node *node, const qcnn_tensor *we
         return dense;
     if (setting.subspace > n_inputs)
         setting.subspace = (int)n_inputs;
-    qcnn_codebook form = qcnn_codebook_form(&weights->shape, groups_of(node), true, setting.subspace, setting.n_codewords);
-    setting.set_per_group = groups_of(node) > 1 && qcnn_codebook_n_columns(&form) >= GROUP_COLUMNS_A_WORD * setting.n_codewords;
-    form = qcnn_codebook_form(&weights->shape, groups_of(node), setting.set_per_group, setting.subspace, setting.n_codewords);
+    const qcnn_codebook form = qcnn_codebook_form(&weights->shape, groups_of(node), false, setting.subspace, setting.n_codewords);
     return form.n_subspaces == 0 || qcnn_codebook_bytes(&form) > qcnn_tensor_bytes(weights) ? dense : setting;
 }
 

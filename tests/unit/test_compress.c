@@ -122,7 +122,7 @@ static void test_preset(void **state)
     qcnn_model *original = new_model(), *compressed = compress(original, NULL);
     expect_setting(compressed, "conv1", 3, 128);
     expect_setting(compressed, "conv2", 8, 128);
-    assert_int_equal(weights_of(compressed, "conv2")->codebook.n_sets, 1); // a group has too few columns
+    assert_int_equal(weights_of(compressed, "conv2")->codebook.n_sets, 1);
     assert_int_equal(weights_of(compressed, "conv2")->codebook.groups, 2);
     expect_setting(compressed, "depthwise", 0, 0);
     expect_setting(compressed, "twin_a", 0, 0);
@@ -133,26 +133,6 @@ static void test_preset(void **state)
     assert_true(weights_of(compressed, "fc1")->error < 0);
     assert_ptr_equal(weights_of(compressed, "twin_a")->data, weights_of(original, "twin_a")->data);
     assert_string_equal(qcnn_model_kernels(compressed), "c");
-    qcnn_model_free(compressed);
-    qcnn_model_free(original);
-}
-
-// Groups that have columns enough get codebooks of their own.
-static void test_preset_of_wide_groups(void **state)
-{
-    (void)state;
-    qcnn_model *original;
-    assert_int_equal(qcnn_model_new(&original, NULL), QCNN_OK);
-    const qcnn_shape shape = { 4, { 1, 32, 4, 4 } };
-    int x;
-    assert_int_equal(qcnn_model_add_value(original, "x", &shape, -1, &x, NULL), QCNN_OK);
-    assert_int_equal(qcnn_model_add_input(original, x, NULL), QCNN_OK);
-    x = add_conv(original, "wide", x, add_constant(original, (qcnn_shape){ 4, { 256, 16, 3, 3 } }), 2);
-    assert_int_equal(qcnn_model_add_output(original, x, NULL), QCNN_OK);
-    assert_int_equal(qcnn_model_prepare(original, "c", NULL), QCNN_OK);
-    qcnn_model *compressed = compress(original, NULL);
-    expect_setting(compressed, "wide", 8, 128);
-    assert_int_equal(weights_of(compressed, "wide")->codebook.n_sets, 2);
     qcnn_model_free(compressed);
     qcnn_model_free(original);
 }
@@ -359,7 +339,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_preset),
-        cmocka_unit_test(test_preset_of_wide_groups),
         cmocka_unit_test(test_text_overrides_the_preset),
         cmocka_unit_test(test_bad_settings),
         cmocka_unit_test(test_bad_options),
