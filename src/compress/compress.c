@@ -105,22 +105,33 @@ static qcnn_status refine(const qcnn_model *original, const qcnn_compress_option
     return status;
 }
 
+// The convolution with a codebook that reads the network's input; n_nodes if there is none.
+static size_t find_first(const qcnn_model *original, const qcnn_layer_setting *settings)
+{
+    for (size_t n = 0; n < original->n_nodes; n++)
+        if (settings[n].subspace > 0 && original->nodes[n].op == QCNN_OP_CONV && original->nodes[n].inputs[0] == original->inputs[0])
+            return n;
+    return original->n_nodes;
+}
+
 // The node behind the last convolution, where there are convolutions with codebooks before and other layers with codebooks from there on;
-// otherwise 0.
+// otherwise 0. A convolution that reads the network's input does not count.
 static size_t find_rest(const qcnn_model *original, const qcnn_layer_setting *settings)
 {
+    const size_t first = find_first(original, settings);
     size_t rest = 0;
     bool before = false, behind = false;
     for (size_t n = 0; n < original->n_nodes; n++)
         rest = original->nodes[n].op == QCNN_OP_CONV ? n + 1 : rest;
     for (size_t n = 0; n < original->n_nodes; n++)
-        if (settings[n].subspace > 0)
+        if (settings[n].subspace > 0 && n != first)
             *(n < rest ? &before : &behind) = true;
     return before && behind ? rest : 0;
 }
 
 // Convolutions are corrected and refined before the fully-connected layers are corrected. These would otherwise learn to make up for
-// errors that refinement then takes away.
+// errors that refinement then takes away. The first convolution waits too: with its few channels it errs little, and while it is the
+// original's, what lies before the second is computed once for both networks and no gradient passes it, a quarter of the work.
 static qcnn_status correct_in_halves(const qcnn_model *original, size_t rest, const qcnn_layer_setting *settings, qcnn_layer_setting *half,
                                      bool *kept, const qcnn_compress_options *options, qcnn_model *compressed, qcnn_error *error)
 {
@@ -129,8 +140,9 @@ static qcnn_status correct_in_halves(const qcnn_model *original, size_t rest, co
     first.refine_minutes = 0;
     const int n_name = snprintf(checkpoint, sizeof checkpoint, "%s" QCNN_CHECKPOINT_REST, options->checkpoint ? options->checkpoint : "");
     second.checkpoint = options->checkpoint && n_name > 0 && (size_t)n_name < sizeof checkpoint ? checkpoint : NULL;
+    const size_t waiting = find_first(original, settings);
     for (size_t n = 0; n < original->n_nodes; n++) {
-        half[n] = n < rest ? settings[n] : (qcnn_layer_setting){ 0 };
+        half[n] = n < rest && n != waiting ? settings[n] : (qcnn_layer_setting){ 0 };
         kept[n] = half[n].subspace > 0;
     }
     QCNN_TRY(qcnn_correct(original, half, &first, NULL, compressed, error));

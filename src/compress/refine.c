@@ -120,10 +120,12 @@ static void hand_over(qcnn_model *copy, qcnn_model *compressed)
 // fully-connected layers, which also decode and reassign millions of columns, cost some times as much.
 static const double NOMINAL_SPEED = 9e10, FC_COST = 3;
 
-// Multiply-adds of one image through the layers from node `first` on, times a factor for layers with and without codebooks.
+// Multiply-adds of one image through the layers from node `first` on, times a factor for layers with and without codebooks. What lies
+// before the first codebook of a whole network is computed once for both networks.
 static double count_work(const refinement *work, size_t first, double codebook, double dense)
 {
     double sum = 0;
+    bool shared = first == 0;
     for (size_t n = first; n < work->model->n_nodes; n++) {
         const qcnn_node *node = &work->model->nodes[n];
         const qcnn_tensor *weights = node->op == QCNN_OP_CONV || node->op == QCNN_OP_FC ? qcnn_node_weights(work->model, node) : NULL;
@@ -133,7 +135,8 @@ static double count_work(const refinement *work, size_t first, double codebook, 
         double operations = (double)qcnn_shape_elements(&weights->shape) * (node->op == QCNN_OP_FC ? FC_COST : 1);
         for (int d = 2; node->op == QCNN_OP_CONV && d < y->rank; d++)
             operations *= (double)y->dims[d];
-        sum += (qcnn_is_codebook(weights) ? codebook : dense) * operations;
+        shared = shared && !qcnn_is_codebook(weights);
+        sum += (shared ? 1 : qcnn_is_codebook(weights) ? codebook : dense) * operations;
     }
     return sum;
 }
