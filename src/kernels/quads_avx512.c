@@ -122,32 +122,49 @@ static inline __m512 rounded_power_075(__m512 v)
     return _mm512_mul_ps(y, _mm512_add_ps(one, _mm512_mul_ps(d, slope)));
 }
 
+// A channel at 16 positions, zeros where there is none.
+static inline __m512 channel_values(const float *x, size_t x_stride, size_t channel, size_t n_channels, __mmask16 mask)
+{
+    return channel < n_channels ? _mm512_maskz_loadu_ps(mask, x + channel * x_stride) : _mm512_setzero_ps();
+}
+
+// Sums of five squares; those of the channels two before to five behind a quad's first are at hand.
 void qcnn_lrn_quads_avx512(uint8_t *y, size_t quad_stride, const float *x, size_t x_stride, size_t n_channels, size_t n, int size,
                            float scale, float bias, float ratio, int limit)
 {
-    const size_t below = ((size_t)size - 1) / 2, above = (size_t)size / 2;
+    if (size != 5) {
+        qcnn_lrn_quads_c(y, quad_stride, x, x_stride, n_channels, n, size, scale, bias, ratio, limit);
+        return;
+    }
     const __m512 scales = _mm512_set1_ps(scale), biases = _mm512_set1_ps(bias), ratios = _mm512_set1_ps(ratio);
     const __m512 most = _mm512_set1_ps((float)limit);
     const __m512i order = _mm512_set4_epi32(0x0F0B0703, 0x0E0A0602, 0x0D090501, 0x0C080400);
     for (size_t p = 0; p < n; p += 16, x += 16, y += 64) {
         const __mmask16 mask = first_quads_512(n - p);
+        __m512 values[6], squares[8];
+#pragma GCC unroll 2
+        for (size_t i = 0; i < 2; i++) {
+            values[4 + i] = channel_values(x, x_stride, i, n_channels, mask);
+            squares[4 + i] = _mm512_setzero_ps();
+            squares[6 + i] = _mm512_mul_ps(values[4 + i], values[4 + i]);
+        }
         for (size_t c = 0; c < n_channels; c += 4) {
-            __m512 values[4];
+            __m512 results[4];
+            values[0] = values[4], values[1] = values[5];
 #pragma GCC unroll 4
             for (size_t i = 0; i < 4; i++) {
-                const size_t channel = c + i, first = channel > below ? channel - below : 0;
-                const size_t end = channel + above < n_channels ? channel + above + 1 : n_channels;
-                __m512 sum = _mm512_setzero_ps(), value = sum;
-                for (size_t k = first; k < end; k++) {
-                    const __m512 v = _mm512_maskz_loadu_ps(mask, x + k * x_stride);
-                    sum = _mm512_add_ps(sum, _mm512_mul_ps(v, v));
-                }
-                if (channel < n_channels)
-                    value = _mm512_maskz_loadu_ps(mask, x + channel * x_stride);
-                const __m512 w = rounded_power_075(_mm512_add_ps(biases, _mm512_mul_ps(scales, sum)));
-                values[i] = _mm512_mul_ps(value, _mm512_mul_ps(w, ratios));
+                squares[i] = squares[4 + i];
+                values[2 + i] = channel_values(x, x_stride, c + 2 + i, n_channels, mask);
+                squares[4 + i] = _mm512_mul_ps(values[2 + i], values[2 + i]);
             }
-            const __m512i bytes = packed_bytes(values[0], values[1], values[2], values[3], most);
+#pragma GCC unroll 4
+            for (size_t i = 0; i < 4; i++) {
+                __m512 sum = _mm512_add_ps(_mm512_add_ps(squares[i], squares[i + 1]), squares[i + 2]);
+                sum = _mm512_add_ps(_mm512_add_ps(sum, squares[i + 3]), squares[i + 4]);
+                const __m512 w = rounded_power_075(_mm512_add_ps(biases, _mm512_mul_ps(scales, sum)));
+                results[i] = _mm512_mul_ps(values[i], _mm512_mul_ps(w, ratios));
+            }
+            const __m512i bytes = packed_bytes(results[0], results[1], results[2], results[3], most);
             _mm512_mask_storeu_epi32(y + c / 4 * quad_stride, mask, _mm512_shuffle_epi8(bytes, order));
         }
     }
