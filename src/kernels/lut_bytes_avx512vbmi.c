@@ -167,73 +167,106 @@ static __attribute__((noinline)) void add_sums(int32_t *sums, __m512i even, __m5
     add_words(sums + 48, _mm512_extracti64x4_epi64(second, 1), shifts, n > 48 ? n - 48 : 0);
 }
 
-// `blocks` x 64 outputs of one position, or, where `n` is below 64, one block of so many. Words hold an even output's entry below
-// an odd one's: their sum, modulo 2^16, less 256 times the odd ones' sum is the even ones'.
-VBMI_INLINE void sum_blocks(int blocks, int registers, size_t n_steps, const qcnn_lut_step *steps, const uint8_t *tables,
-                            const uint8_t *codes, size_t n, int shift, int32_t *sums)
-{
-    const __mmask64 mask = n < 64 ? ((__mmask64)1 << n) - 1 : 0;
-    __m512i all[6], odd[6];
-#pragma GCC unroll 6
-    for (int j = 0; j < blocks; j++)
-        all[j] = odd[j] = _mm512_setzero_si512();
-    for (size_t s = 0; s < n_steps; s++) {
-        const byte_table table = load_table(tables + steps[s].table, registers);
-        const uint8_t *row = codes + steps[s].code;
-#pragma GCC unroll 6
-        for (int j = 0; j < blocks; j++) {
-            const __m512i code = n < 64 ? _mm512_maskz_loadu_epi8(mask, row) : _mm512_loadu_si512(row + 64 * j);
-            const __m512i entries = look_up(&table, registers, code);
-            all[j] = _mm512_add_epi16(all[j], entries);
-            odd[j] = _mm512_add_epi16(odd[j], _mm512_srli_epi16(entries, 8));
-        }
-    }
-#pragma GCC unroll 6
-    for (int j = 0; j < blocks; j++)
-        add_sums(sums + 64 * j, _mm512_sub_epi16(all[j], _mm512_slli_epi16(odd[j], 8)), odd[j], shift, n);
-}
-
-typedef struct lut_positions {
-    size_t n_positions, n_steps;
+typedef struct conv_sums {
+    size_t n_steps;
     const qcnn_lut_step *steps;
-    const uint8_t *tables;
+    const uint8_t *tables, *codes; // of the first position, of the first output
     size_t position_stride, sum_stride;
     int shift;
-} lut_positions;
+    __mmask64 mask; // of the outputs of a single block
+    int32_t *sums;
+} conv_sums;
 
-// All positions of up to six blocks of outputs, or of fewer outputs than a block has.
-VBMI_INLINE void sum_positions(int registers, size_t blocks, size_t n, const lut_positions *job, const uint8_t *codes, int32_t *sums)
+// `blocks` x 64 outputs of some positions side by side, which share the codes; a single block may be short. Words hold an even output's
+// entry below an odd one's: their sum, modulo 2^16, less 256 times the odd ones' sum is the even ones'.
+VBMI_INLINE void sum_blocks(int blocks, int positions, int registers, const conv_sums *job)
 {
-    const uint8_t *tables = job->tables;
-    for (size_t p = 0; p < job->n_positions; p++, tables += job->position_stride, sums += job->sum_stride)
-        switch (blocks) {
-        case 0: sum_blocks(1, registers, job->n_steps, job->steps, tables, codes, n, job->shift, sums); break;
-        case 1: sum_blocks(1, registers, job->n_steps, job->steps, tables, codes, 64, job->shift, sums); break;
-        case 2: sum_blocks(2, registers, job->n_steps, job->steps, tables, codes, 64, job->shift, sums); break;
-        case 3: sum_blocks(3, registers, job->n_steps, job->steps, tables, codes, 64, job->shift, sums); break;
-        case 4: sum_blocks(registers == 4 ? 3 : 4, registers, job->n_steps, job->steps, tables, codes, 64, job->shift, sums); break;
-        case 5: sum_blocks(registers == 2 ? 5 : 3, registers, job->n_steps, job->steps, tables, codes, 64, job->shift, sums); break;
-        default: sum_blocks(registers == 2 ? 6 : 3, registers, job->n_steps, job->steps, tables, codes, 64, job->shift, sums);
+    const size_t stride = job->position_stride;
+    __m512i all[6], odd[6]; // (blocks, positions)
+#pragma GCC unroll 6
+    for (int i = 0; i < blocks * positions; i++)
+        all[i] = odd[i] = _mm512_setzero_si512();
+    for (const qcnn_lut_step *step = job->steps, *end = step + job->n_steps; step < end; step++) {
+        const uint8_t *row = job->codes + step->code;
+        byte_table table[3];
+#pragma GCC unroll 3
+        for (int p = 0; p < positions; p++)
+            table[p] = load_table(job->tables + step->table + (size_t)p * stride, registers);
+#pragma GCC unroll 3
+        for (int j = 0; j < blocks; j++) {
+            const __m512i code = blocks == 1 ? _mm512_maskz_loadu_epi8(job->mask, row) : _mm512_loadu_si512(row + 64 * j);
+#pragma GCC unroll 3
+            for (int p = 0; p < positions; p++) {
+                const __m512i entries = look_up(&table[p], registers, code);
+                all[j * positions + p] = _mm512_add_epi16(all[j * positions + p], entries);
+                odd[j * positions + p] = _mm512_add_epi16(odd[j * positions + p], _mm512_srli_epi16(entries, 8));
+            }
         }
+    }
+    const size_t n = blocks == 1 ? (size_t)__builtin_popcountll(job->mask) : 64;
+#pragma GCC unroll 3
+    for (int j = 0; j < blocks; j++)
+#pragma GCC unroll 3
+        for (int p = 0; p < positions; p++) {
+            const __m512i even = _mm512_sub_epi16(all[j * positions + p], _mm512_slli_epi16(odd[j * positions + p], 8));
+            add_sums(job->sums + (size_t)p * job->sum_stride + 64 * j, even, odd[j * positions + p], job->shift, n);
+        }
+}
+
+// One to three blocks of all positions.
+VBMI_INLINE void sum_positions(int registers, int blocks, size_t n_positions, conv_sums job)
+{
+    for (size_t n; n_positions > 0; n_positions -= n) {
+        n = n_positions;
+        if (blocks == 3) {
+            n = n > 1 ? 2 : 1;
+            if (n == 2)
+                sum_blocks(3, 2, registers, &job);
+            else
+                sum_blocks(3, 1, registers, &job);
+        } else if (blocks == 2) {
+            n = n == 4 ? 2 : n > 3 ? 3 : n;
+            if (n == 3)
+                sum_blocks(2, 3, registers, &job);
+            else if (n == 2)
+                sum_blocks(2, 2, registers, &job);
+            else
+                sum_blocks(2, 1, registers, &job);
+        } else {
+            n = n > 2 ? 3 : 1;
+            if (n == 3)
+                sum_blocks(1, 3, registers, &job);
+            else
+                sum_blocks(1, 1, registers, &job);
+        }
+        job.tables += n * job.position_stride;
+        job.sums += n * job.sum_stride;
+    }
 }
 
 void qcnn_lut_conv_bytes_avx512vbmi(size_t n_outputs, size_t n_positions, size_t n_steps, const qcnn_lut_step *steps, const uint8_t *tables,
                                     size_t position_stride, size_t width, const uint8_t *codes, int shift, int32_t *sums, size_t sum_stride)
 {
-    const lut_positions job = { n_positions, n_steps, steps, tables, position_stride, sum_stride, shift };
-    const size_t most = width == 64 ? 4 : width == 128 ? 6 : 3; // what registers allow, or code size
+    conv_sums job = { n_steps, steps, tables, codes, position_stride, sum_stride, shift, ~(__mmask64)0, sums };
     while (n_outputs > 0) {
-        const size_t left = n_outputs / 64;
-        const size_t blocks = left <= most ? left : left < 2 * most ? (left + 1) / 2 : most; // few a pass load tables too often
-        const size_t n = blocks > 0 ? 64 * blocks : n_outputs;
-        switch (width) {
-        case 64: sum_positions(1, blocks, n, &job, codes, sums); break;
-        case 128: sum_positions(2, blocks, n, &job, codes, sums); break;
-        default: sum_positions(4, blocks, n, &job, codes, sums);
+        const int blocks = n_outputs >= 192 && n_outputs / 64 % 2 ? 3 : n_outputs >= 128 ? 2 : 1;
+        const size_t n = n_outputs < 64 ? n_outputs : 64 * (size_t)blocks;
+        if (n < 64)
+            job.mask = ((__mmask64)1 << n) - 1;
+        switch (width / 64 * 4 + (size_t)blocks) {
+        case 5: sum_positions(1, 1, n_positions, job); break;
+        case 6: sum_positions(1, 2, n_positions, job); break;
+        case 7: sum_positions(1, 3, n_positions, job); break;
+        case 9: sum_positions(2, 1, n_positions, job); break;
+        case 10: sum_positions(2, 2, n_positions, job); break;
+        case 11: sum_positions(2, 3, n_positions, job); break;
+        case 17: sum_positions(4, 1, n_positions, job); break;
+        case 18: sum_positions(4, 2, n_positions, job); break;
+        default: sum_positions(4, 3, n_positions, job);
         }
         n_outputs -= n;
-        codes += n;
-        sums += n;
+        job.codes += n;
+        job.sums += n;
     }
 }
 
