@@ -98,6 +98,8 @@ static qcnn_status refine(const qcnn_model *original, const qcnn_compress_option
     refinement.seed = options->seed;
     refinement.parallel = options->parallel;
     refinement.progress = options->progress;
+    refinement.note = options->note;
+    refinement.note_context = options->note_context;
     refinement.checkpoint = options->checkpoint;
     QCNN_TRY(qcnn_samples_open(original, options->calibration, options->preprocess, options->seed, &samples, error));
     const qcnn_status status = qcnn_refine(original, compressed, &samples, &refinement, &report, error);

@@ -35,6 +35,7 @@ typedef struct refinement {
     qcnn_refine_stage whole, head; // with numbers of steps
     size_t head_node;              // the first of the fully-connected end; 0: there is none
     int n_held_out, n_head_crops;
+    double planned_seconds[2]; // of the stages
     qcnn_refine_report *report;
 } refinement;
 
@@ -156,6 +157,8 @@ static void set_steps(refinement *work)
     if (work->head_node == 0)
         work->head.n_steps = 0;
     const double head_share = work->head.n_steps == 0 ? 0 : work->whole.n_steps == 0 ? 1 : 1.0 / 3;
+    work->planned_seconds[0] = (1 - head_share) * work->options->minutes * 60;
+    work->planned_seconds[1] = head_share / 2 * work->options->minutes * 60;
     const double crops = head_share / 2 * operations / count_work(work, 0, 2, 2);
     work->n_head_crops = work->options->n_head_crops;
     if (work->n_head_crops <= 0)
@@ -280,6 +283,8 @@ static qcnn_status run_stages(refinement *work, qcnn_error *error)
                                 .options = work->options,
                                 .stage = stage,
                                 .n_held_out = work->n_held_out,
+                                .planned_seconds =
+                                    (s ? work->options->head : work->options->whole).n_steps < 0 ? work->planned_seconds[s] : 0,
                                 .checkpoint = work->options->checkpoint ? name : NULL };
         if (run.checkpoint)
             QCNN_TRY(checkpoint_name(work->options->checkpoint, s, name, error));

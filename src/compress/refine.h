@@ -34,6 +34,9 @@ typedef struct qcnn_refine_options {
     int n_looks;                   // how often they are looked at in a stage
     const qcnn_parallel *parallel; // changes the time, never the result
     const qcnn_progress *progress;
+    // NULL, or told when the steps will take much longer than the minutes: their number, and so the result, does not follow the clock.
+    void (*note)(void *context, const char *message);
+    void *note_context;
     // NULL, or the start of the names of files (CHECKPOINT.whole, CHECKPOINT.head) that keep the state of each stage. The same call
     // goes on from them and ends with the same bytes; the caller removes them with qcnn_refine_checkpoint_remove.
     const char *checkpoint;

@@ -5,14 +5,16 @@
 #include "compress/refine_stage.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "compress/refine_checkpoint.h"
 #include "compress/refine_loss.h"
 
 static const double PI = 3.14159265358979323846;
 
-enum { WARM_STEPS = 10 };
+enum { WARM_STEPS = 10, TIMED_STEPS = 4 };
 
 // What a checkpoint holds beside the numbers that are trained.
 typedef struct progress_state {
@@ -283,6 +285,25 @@ static qcnn_status train_step(const qcnn_refine_run *run, workspace *work, int s
     return QCNN_OK;
 }
 
+static double seconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+// Says so if this machine is much slower than the plan, judged by the first steps.
+static void compare_with_plan(const qcnn_refine_run *run, double seconds_a_step)
+{
+    char message[200];
+    const double planned = run->planned_seconds, needed = seconds_a_step * run->stage->n_steps;
+    if (!run->options->note || planned <= 0 || needed < 1.5 * planned)
+        return;
+    snprintf(message, sizeof message, "%s: %d steps are planned for %.0f minutes and will take about %.0f here", run->name,
+             run->stage->n_steps, planned / 60, needed / 60);
+    run->options->note(run->options->note_context, message);
+}
+
 static qcnn_status report_progress(const qcnn_refine_run *run, int step, qcnn_error *error)
 {
     const qcnn_progress *progress = run->options->progress;
@@ -320,10 +341,14 @@ static qcnn_status train(const qcnn_refine_run *run, workspace *work, qcnn_error
         QCNN_TRY(list_blocks(run->student, work, error));
         qcnn_refine_checkpoint_load(run->checkpoint, work->key, work->blocks, work->n_blocks);
     }
+    const int64_t first = now->step;
+    const double begin = seconds_now();
     while (now->step < n_steps) {
         QCNN_TRY(report_progress(run, (int)now->step, error));
         QCNN_TRY(train_step(run, work, (int)now->step, error));
         now->step++;
+        if (now->step == first + TIMED_STEPS)
+            compare_with_plan(run, (seconds_now() - begin) / TIMED_STEPS);
         if (now->step < n_steps && now->step * n_looks / n_steps == (now->step - 1) * n_looks / n_steps)
             continue;
         QCNN_TRY(look_and_keep(run, work, error));

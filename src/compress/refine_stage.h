@@ -16,6 +16,7 @@ typedef struct qcnn_refine_run {
     qcnn_refine_batch *batch; // crops; or where NULL, activations of
     const qcnn_refine_cache *training, *held_out;
     int n_held_out;
+    double planned_seconds;             // that the steps should take; 0: not said. A stage that will take much longer says so
     const char *checkpoint;             // NULL, or the file that keeps the state; a whole one for this start is gone on from
     double divergence[2], agreement[2]; // at the start, and of the state kept
     int best_step;
