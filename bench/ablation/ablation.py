@@ -25,7 +25,9 @@ CURVE = os.path.join(ROOT, "docs/loss_over_size.svg")
 CONV2 = "conv1=3/256/int8,conv2=2/128/int8/groups,conv3=2/128/int8,conv4=2/128/int8/groups,conv5=2/128/int8/groups"
 CONV2_COARSE = "conv1=3/256/int8,conv2=2/128/int8:31/groups,conv3=2/128/int8:31,conv4=2/128/int8:31/groups,conv5=2/128/int8:31/groups"
 CONV6 = "conv1=3/256/int8,conv2=6/128/int8/groups,conv3=6/128/int8,conv4=4/128/int8/groups,conv5=4/128/int8/groups"
+GROUPS = "conv2=8/128/groups,conv4=8/128/groups,conv5=8/128/groups"
 FC4 = ",fc6=4/64/int8:31,fc7=4/64/int8:31,fc8=2/64/int8:31"
+FC8 = ",fc6=8/128/int8:15,fc7=4/64/int8:31,fc8=2/64/int8:31"
 
 
 def priced(price, settings):
@@ -36,20 +38,22 @@ def priced(price, settings):
 ROWS = [
     ("none", "paper's settings, no correction", ["--correction", "none"], False, False),
     ("layer", "paper's settings, each layer alone", ["--correction", "layer"], False, False),
-    ("network", "paper's settings, front to back", ["--correction", "network"], False, True),
+    ("network", "paper's settings, front to back", [], False, True),
     ("float16", "the same, codewords in float16", ["--set", "{float16}"], False, False),
     ("int8", "the same, codewords in int8", ["--set", "{int8}"], False, False),
-    ("refine", "paper's settings, front to back, refined for 40 minutes", ["--refine", "40"], True, True),
+    ("groups", "the same as front to back, groups of convolutions with codebooks of their own", ["--set", GROUPS], False, False),
+    ("refine", "paper's settings, front to back, refined (`--refine 24`)", ["--refine", "24"], True, True),
     ("speed", "a price on bits, convolutions for speed (C'=6 and 4)", priced("5e-11", CONV6 + FC4), False, False),
     ("s25b", "a price of 5e-11, convolutions C'=2", priced("5e-11", CONV2 + FC4), False, True),
     ("s25", "1e-10", priced("1e-10", CONV2 + FC4), False, True),
-    ("s35", "1.3e-10", priced("1.3e-10", CONV2 + FC4), False, True),
-    ("s50", "2.6e-10, fc6 C'=8", priced("2.6e-10", CONV2_COARSE + ",fc6=8/128/int8:15,fc7=4/64/int8:31,fc8=2/64/int8:31"), False, True),
-    ("s70", "6e-10, fc6 and fc7 C'=8", priced("6e-10", CONV2_COARSE + ",fc6=8/64/int8:15,fc7=8/128/int8:15,fc8=2/32/int8:31"), False, True),
-    ("ratio25", "settings from the search: --ratio 25", ["--ratio", "25"], True, False),
-    ("ratio35", "--ratio 35", ["--ratio", "35"], True, False),
-    ("ratio50", "--ratio 50", ["--ratio", "50"], True, False),
-    ("ratio70", "--ratio 70", ["--ratio", "70"], True, False),
+    ("s34", "1.3e-10", priced("1.3e-10", CONV2 + FC4), False, True),
+    ("s35", "1.6e-10, convolutions in int8 of 31 steps", priced("1.6e-10", CONV2_COARSE + FC4), False, True),
+    ("s50", "2.6e-10, fc6 C'=8", priced("2.6e-10", CONV2_COARSE + FC8), False, True),
+    ("s75", "6.5e-10, fc6 and fc7 C'=8", priced("6.5e-10", CONV2_COARSE + ",fc6=8/64/int8:15,fc7=8/128/int8:15,fc8=2/32/int8:31"), False, True),
+    ("ratio25", "settings from the search: `--ratio 25`", ["--ratio", "25"], True, False),
+    ("ratio35", "`--ratio 35`", ["--ratio", "35"], True, False),
+    ("ratio50", "`--ratio 50`", ["--ratio", "50"], True, False),
+    ("ratio70", "`--ratio 70`", ["--ratio", "70"], True, False),
 ]
 
 PAPER = {"conv1": "3/128", "conv2": "8/128", "conv3": "8/128", "conv4": "8/128", "conv5": "8/128", "fc6": "4/32", "fc7": "4/32", "fc8": "1/16"}
