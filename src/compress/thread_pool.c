@@ -3,6 +3,9 @@
 // wait until there is a job and join it if any of it is left by then. They watch for a while before they sleep, because a
 // network runs as dozens of jobs a few microseconds apart and waking takes longer than those. Only one job runs at a time: a run from
 // inside a task, or from a second thread while the pool is taken, is done in order by its caller.
+//
+// Each worker begins with its own share of the tasks, the same part of 0..n-1 in every job, and helps the others when it is done: what
+// one layer of a network has written stays in the cache of the core that reads it in the next.
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -19,9 +22,13 @@ enum { MAX_THREADS = 1024, SPINS = 4000 };
 typedef struct pool_job {
     void (*task)(void *argument, int index, int worker);
     void *argument;
-    int n_tasks;
-    atomic_llong next; // wider than an index, because each worker reaches past the end once
 } pool_job;
+
+// Tasks next..end-1 are left of a worker's share; a cache line of its own.
+typedef struct pool_share {
+    _Alignas(64) atomic_llong next; // wider than an index, because each worker reaches past the end once
+    long long end;
+} pool_share;
 
 typedef struct pool_thread {
     qcnn_pool *pool;
@@ -41,14 +48,19 @@ struct qcnn_pool {
     atomic_uint n_posted; // jobs so far, and the end: likewise
     bool ending;
     int n_started;
+    pool_share *shares;    // of each worker, in the job
     pool_thread threads[]; // workers 1..n_workers-1
 };
 
-static void work(pool_job *job, int worker)
+static void work(const qcnn_pool *pool, const pool_job *job, int worker)
 {
-    long long index;
-    while ((index = atomic_fetch_add(&job->next, 1)) < job->n_tasks)
-        job->task(job->argument, (int)index, worker);
+    const int n = pool->hook.n_workers;
+    for (int i = 0; i < n; i++) {
+        pool_share *share = &pool->shares[(worker + i) % n];
+        long long index;
+        while ((index = atomic_fetch_add(&share->next, 1)) < share->end)
+            job->task(job->argument, (int)index, worker);
+    }
 }
 
 static inline void rest_a_moment(void)
@@ -62,7 +74,10 @@ static inline void rest_a_moment(void)
 
 static bool has_work(const qcnn_pool *pool)
 {
-    return pool->job && atomic_load(&pool->job->next) < pool->job->n_tasks;
+    bool has = false;
+    for (int i = 0; pool->job && !has && i < pool->hook.n_workers; i++)
+        has = atomic_load(&pool->shares[i].next) < pool->shares[i].end;
+    return has;
 }
 
 static void *thread_main(void *argument)
@@ -84,10 +99,10 @@ static void *thread_main(void *argument)
         pool->n_asleep--;
         if (pool->ending)
             break;
-        pool_job *job = pool->job;
+        const pool_job *job = pool->job;
         atomic_fetch_add(&pool->n_inside, 1);
         pthread_mutex_unlock(&pool->mutex);
-        work(job, self->worker);
+        work(pool, job, self->worker);
         pthread_mutex_lock(&pool->mutex);
         if (atomic_fetch_sub(&pool->n_inside, 1) == 1)
             pthread_cond_signal(&pool->left);
@@ -99,22 +114,29 @@ static void *thread_main(void *argument)
 static void pool_run(void *context, int n_tasks, void (*task)(void *argument, int index, int worker), void *argument)
 {
     qcnn_pool *pool = context;
-    pool_job job = { task, argument, n_tasks, 0 };
+    pool_job job = { task, argument };
 
     pthread_mutex_lock(&pool->mutex);
     const bool mine = !pool->taken;
     if (mine) {
         pool->taken = true;
         pool->job = &job;
+        for (long long i = 0, n = pool->hook.n_workers; i < n; i++) {
+            atomic_store(&pool->shares[i].next, n_tasks * i / n);
+            pool->shares[i].end = n_tasks * (i + 1) / n;
+        }
         atomic_fetch_add(&pool->n_posted, 1);
         if (pool->n_asleep > 0)
             pthread_cond_broadcast(&pool->wake);
     }
     pthread_mutex_unlock(&pool->mutex);
 
-    work(&job, 0);
-    if (!mine)
+    if (!mine) {
+        for (int index = 0; index < n_tasks; index++)
+            task(argument, index, 0);
         return;
+    }
+    work(pool, &job, 0);
 
     pthread_mutex_lock(&pool->mutex);
     pool->job = NULL; // nobody joins any more
@@ -147,8 +169,13 @@ qcnn_status qcnn_pool_create(int n_threads, qcnn_pool **result, qcnn_error *erro
                          MAX_THREADS);
     const size_t n_bytes = sizeof(qcnn_pool) + (size_t)(n_workers - 1) * sizeof(pool_thread);
     qcnn_pool *pool = qcnn_allocate_zeroed(1, n_bytes);
-    if (!pool)
+    pool_share *shares = qcnn_allocate_zeroed((size_t)n_workers, sizeof *shares);
+    if (!pool || !shares) {
+        qcnn_release(pool);
+        qcnn_release(shares);
         return qcnn_fail_memory(error, n_bytes);
+    }
+    pool->shares = shares;
     pool->hook = (qcnn_parallel){ pool_run, pool, n_workers };
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->wake, NULL);
@@ -186,5 +213,6 @@ void qcnn_pool_free(qcnn_pool *pool)
     pthread_cond_destroy(&pool->left);
     pthread_cond_destroy(&pool->wake);
     pthread_mutex_destroy(&pool->mutex);
+    qcnn_release(pool->shares);
     qcnn_release(pool);
 }

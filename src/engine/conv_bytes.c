@@ -151,12 +151,10 @@ static int64_t quad_tiles(const bytes_job *job)
 // Chunks of columns whose inputs stay in the second-level cache while all outputs pass over them, and pieces for the workers.
 static void split_bytes(bytes_job *job, int n_workers)
 {
-    const int64_t tile = job->step->kernels->bytes_columns, column_bytes = job->n_planes * job->n_quads * 4;
-    job->chunk = CHUNK_BYTES / column_bytes / tile * tile;
-    if (job->chunk < tile)
-        job->chunk = tile;
-    if (job->by_rows)
-        job->chunk = divide_up(job->chunk, job->plane_w) * job->plane_w;
+    const int64_t unit = job->by_rows ? job->plane_w : job->step->kernels->bytes_columns, n_units = divide_up(job->n_columns, unit);
+    const int64_t most = CHUNK_BYTES / (job->n_planes * job->n_quads * 4 * unit);
+    const int64_t chunks = divide_up(divide_up(n_units, most > 1 ? most : 1), n_workers) * n_workers; // as many for each worker
+    job->chunk = divide_up(n_units, least(n_units, n_workers > 1 && chunks < 2 * n_workers ? 2 * n_workers : chunks)) * unit;
     job->n_chunks = divide_up(job->n_columns, job->chunk);
     job->tiles = divide_up(job->n_outputs, job->bytes->tile_rows);
     const int64_t wanted = n_workers > 1 ? divide_up(4 * n_workers, job->groups * job->n_chunks) : 1;
@@ -343,10 +341,11 @@ static void pack_rests(void *argument, int64_t begin, int64_t end, int worker)
 static void pack_quads(void *argument, int64_t begin, int64_t end, int worker)
 {
     const bytes_job *job = argument;
-    const int64_t rows = job->phases_y * job->plane_h;
+    const int64_t n_quads = (int64_t)job->image_quads;
     uint8_t *line = job->step->worker + (size_t)worker * job->step->worker_bytes;
     for (int64_t i = begin; i < end; i++)
-        (job->bytes->interleaved ? pack_interleaved_row : pack_byte_row)(job, i / rows, i % rows / job->plane_h, i % job->plane_h, line);
+        (job->bytes->interleaved ? pack_interleaved_row : pack_byte_row)(job, i % n_quads, i / n_quads % job->phases_y,
+                                                                         i / n_quads / job->phases_y, line);
 }
 
 // ---- products -------------------------------------------------------------------------------------------------------
@@ -507,7 +506,7 @@ static void multiply_byte_pieces(void *argument, int index, int worker)
     const bytes_job *job = argument;
     unsigned char *scratch = job->step->worker + (size_t)worker * job->step->worker_bytes;
     uint8_t *tile = scratch + job->step->worker_bytes - MAX_TILE * sizeof(float);
-    multiply_byte_piece(job, index / (job->n_row_parts * job->n_chunks), index / job->n_chunks % job->n_row_parts, index % job->n_chunks,
+    multiply_byte_piece(job, index / job->n_row_parts % job->groups, index % job->n_row_parts, index / job->n_row_parts / job->groups,
                         tile);
 }
 

@@ -34,7 +34,7 @@ typedef struct qcnn_step {
     qcnn_format output_format;
     float *output;         // or, as output_format says,
     uint8_t *output_quads; // the one that it is not is NULL
-    // Scratch, asked for by plan(): `shared` belongs to the step, each worker w has `worker_bytes` at
+    // Scratch, asked for by plan(): `shared` belongs to the step, each worker w has `worker_bytes` (or more, later) at
     // worker + w * worker_bytes. Both 64-byte aligned, contents undefined at the start of a run.
     size_t shared_bytes, worker_bytes;
     unsigned char *shared, *worker;

@@ -3,7 +3,7 @@
 
 #include "engine/layers.h"
 
-enum { LRN_PIECE = 256 };
+enum { LRN_PIECE = 128 };
 
 typedef struct lrn_job {
     const qcnn_step *step;

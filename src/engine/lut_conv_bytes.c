@@ -357,7 +357,7 @@ static void run_byte_strip(void *argument, int index, int worker)
     const qcnn_step *step = conv->step;
     const qcnn_codebook *book = conv->book;
     const qcnn_activation *activation = &step->node->attributes.activation;
-    const int strip = index % conv->n_strips, group = index / conv->n_strips;
+    const int strip = index / book->groups, group = index % book->groups;
     const int64_t first = conv->out_height * strip / conv->n_strips, end = conv->out_height * (strip + 1) / conv->n_strips;
     const size_t n_outputs = (size_t)book->n_outputs, n_all = (size_t)book->groups * n_outputs;
     const size_t out_plane = (size_t)(conv->out_height * conv->out_width);
@@ -423,7 +423,7 @@ static void byte_conv_run(const qcnn_step *step, const qcnn_parallel *parallel)
     place_shared(&conv, step->shared);
     const int64_t n_tables = (int64_t)book->groups * book->n_subspaces;
     const size_t plane = (size_t)(conv.height * conv.width), in_image = (size_t)(book->groups * book->n_inputs) * plane;
-    const int64_t wanted = (qcnn_n_workers(parallel) + book->groups - 1) / book->groups; // a strip more repeats the tables at its seam
+    const int wanted = qcnn_n_workers(parallel); // a strip more repeats the tables at its seam
     conv.n_strips = (int)(wanted < conv.out_height ? wanted : conv.out_height);
     for (conv.image = 0; conv.image < step->output_shape.dims[0]; conv.image++) {
         if (input->quads) {

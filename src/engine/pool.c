@@ -37,8 +37,8 @@ static void pool_plan(qcnn_step *step)
         return;
     if (step->node->op == QCNN_OP_AVERAGE_POOL) // four planes of floats before the row
         step->worker_bytes += qcnn_plan_bytes((uint64_t)w.in_elements, 4 * sizeof(float), 1);
-    else // quads that become floats
-        step->worker_bytes = qcnn_is_plane(&step->output_format) ? 0 : qcnn_plan_bytes((uint64_t)w.out_elements, 4, 1);
+    else // a row of quads that becomes floats
+        step->worker_bytes = qcnn_is_plane(&step->output_format) ? 0 : qcnn_plan_bytes((uint64_t)w.out[2], 4, 1);
 }
 
 static void fill_plane(float *y, int64_t n, float value)
@@ -172,31 +172,52 @@ static void max_quad_row(const pool_job *job, const uint8_t *quad, int64_t out_y
     }
 }
 
-// Quads begin..end-1 of all images.
-static void run_pool_quads(void *argument, int64_t begin, int64_t end, int worker)
+static float *plane_of_quad(const qcnn_step *step, int64_t quad, int64_t plane, int64_t *n_channels)
+{
+    const int64_t channels = step->output_shape.dims[1], n_quads = (int64_t)qcnn_shape_quads(&step->output_shape);
+    const int64_t channel = quad % n_quads * 4;
+    *n_channels = channels - channel < 4 ? channels - channel : 4;
+    return step->output + (quad / n_quads * channels + channel) * plane;
+}
+
+// Max pools: output rows begin..end-1 of all images, of all quads. Workers have rows, as in convolutions: they stay in a core's cache.
+static void run_max_quads(void *argument, int64_t begin, int64_t end, int worker)
 {
     const pool_job *job = argument;
     const qcnn_step *step = job->step;
     const qcnn_window *w = &job->window;
-    const int64_t channels = step->output_shape.dims[1], n_quads = (int64_t)qcnn_shape_quads(&step->output_shape);
+    const int64_t n_quads = (int64_t)qcnn_shape_quads(&step->output_shape), first_image = begin / w->out[1],
+                  last_image = (end - 1) / w->out[1];
     unsigned char *scratch = step->worker + (size_t)worker * step->worker_bytes;
-    for (int64_t i = begin; i < end; i++) {
-        const uint8_t *quad = step->inputs[0].quads + i * w->in_elements * 4;
-        const int64_t channel = i % n_quads * 4, n = channels - channel < 4 ? channels - channel : 4;
-        float *y = step->output + (i / n_quads * channels + channel) * w->out_elements;
-        if (step->node->op == QCNN_OP_AVERAGE_POOL) {
-            float *planes = (float *)(void *)scratch;
-            step->kernels->dequantize_quads((size_t)w->in_elements, quad, (int)n, step->inputs[0].format.scale, planes,
-                                            (size_t)w->in_elements);
-            for (int64_t c = 0; c < n; c++)
-                pool_plane(job, planes + c * w->in_elements, planes + 4 * w->in_elements, y + c * w->out_elements);
-            continue;
+    for (int64_t quad = first_image * n_quads; quad < (last_image + 1) * n_quads; quad++) {
+        const int64_t image = quad / n_quads, first = begin - image * w->out[1], last = end - image * w->out[1];
+        for (int64_t y = first > 0 ? first : 0; y < (last < w->out[1] ? last : w->out[1]); y++) {
+            uint8_t *to = step->output_quads ? step->output_quads + (quad * w->out[1] + y) * w->out[2] * 4 : scratch;
+            max_quad_row(job, step->inputs[0].quads + quad * w->in_elements * 4, y, to);
+            if (step->output_quads)
+                continue;
+            int64_t n;
+            float *planes = plane_of_quad(step, quad, w->out_elements, &n);
+            step->kernels->dequantize_quads((size_t)w->out[2], to, (int)n, step->inputs[0].format.scale, planes + y * w->out[2],
+                                            (size_t)w->out_elements);
         }
-        uint8_t *to = step->output_quads ? step->output_quads + i * w->out_elements * 4 : scratch;
-        for (int64_t out_y = 0; out_y < w->out[1]; out_y++)
-            max_quad_row(job, quad, out_y, to + out_y * w->out[2] * 4);
-        if (!step->output_quads)
-            step->kernels->dequantize_quads((size_t)w->out_elements, to, (int)n, step->inputs[0].format.scale, y, (size_t)w->out_elements);
+    }
+}
+
+// Averages: quads begin..end-1 of all images.
+static void run_average_quads(void *argument, int64_t begin, int64_t end, int worker)
+{
+    const pool_job *job = argument;
+    const qcnn_step *step = job->step;
+    const qcnn_window *w = &job->window;
+    float *planes = (float *)(void *)(step->worker + (size_t)worker * step->worker_bytes);
+    for (int64_t i = begin; i < end; i++) {
+        int64_t n;
+        float *y = plane_of_quad(step, i, w->out_elements, &n);
+        step->kernels->dequantize_quads((size_t)w->in_elements, step->inputs[0].quads + i * w->in_elements * 4, (int)n,
+                                        step->inputs[0].format.scale, planes, (size_t)w->in_elements);
+        for (int64_t c = 0; c < n; c++)
+            pool_plane(job, planes + c * w->in_elements, planes + 4 * w->in_elements, y + c * w->out_elements);
     }
 }
 
@@ -227,8 +248,11 @@ static void pool_run(const qcnn_step *step, const qcnn_parallel *parallel)
         job.start = 0;
         job.padded = false;
     }
-    if (step->inputs[0].quads)
-        qcnn_for_range(parallel, x->dims[0] * (int64_t)qcnn_shape_quads(x), 1, run_pool_quads, &job);
+    const int64_t n_quads = x->dims[0] * (int64_t)qcnn_shape_quads(x);
+    if (step->inputs[0].quads && step->node->op == QCNN_OP_MAX_POOL)
+        qcnn_for_range(parallel, x->dims[0] * job.window.out[1], 1, run_max_quads, &job);
+    else if (step->inputs[0].quads)
+        qcnn_for_range(parallel, n_quads, 1, run_average_quads, &job);
     else
         qcnn_for_range(parallel, x->dims[0] * x->dims[1], 1, run_pool_planes, &job);
 }

@@ -200,27 +200,24 @@ static bool value_bytes(const qcnn_shape *shape, const qcnn_format *format, uint
     return qcnn_add(qcnn_shape_elements(&whole), QCNN_PLANE_SLACK, bytes);
 }
 
-// Lets every step say what scratch it needs, and lists the buffers of the arena.
+// Lets every step say what scratch it needs, and lists the buffers of the arena. Workers have the same scratch in all steps: what another
+// core has touched comes slowly.
 static qcnn_status list_buffers(qcnn_session *session, qcnn_session_plan *plan, qcnn_error *error)
 {
+    enum { WORKER_UNIT = 256 }; // bytes: no line of a worker's scratch, nor the one beside it, is another's
     const qcnn_model *model = session->model;
+    uint64_t most = 0;
     for (size_t n = 0; n < model->n_nodes; n++) {
         qcnn_step *step = &session->steps[n];
         const int now = (int)n;
-        plan->shared_buffer[n] = plan->worker_buffer[n] = -1;
+        plan->shared_buffer[n] = -1;
         if (is_view_node(session, step->node) || plan->joined[n])
             continue;
         const qcnn_layer_type *layer = qcnn_layer_of(step->node);
         if (layer->plan)
             layer->plan(step);
-        uint64_t all_workers;
-        if (!qcnn_round_up(step->worker_bytes, 64, &all_workers) || all_workers > SIZE_MAX)
-            return qcnn_fail_memory(error, SIZE_MAX);
-        step->worker_bytes = (size_t)all_workers;
-        if (!qcnn_multiply(all_workers, (uint64_t)session->parallel.n_workers, &all_workers))
-            return qcnn_fail_memory(error, SIZE_MAX);
+        most = step->worker_bytes > most ? step->worker_bytes : most;
         plan->shared_buffer[n] = add_buffer(plan, step->shared_bytes, now, now);
-        plan->worker_buffer[n] = add_buffer(plan, all_workers, now, now);
         const int root = plan->values[step->node->output].root;
         qcnn_value_plan *output = &plan->values[root];
         uint64_t bytes;
@@ -229,6 +226,13 @@ static qcnn_status list_buffers(qcnn_session *session, qcnn_session_plan *plan, 
         if (output->output < 0 && output->buffer < 0)
             output->buffer = add_buffer(plan, bytes, output->first_use, output->last_use);
     }
+    uint64_t all_workers;
+    if (!qcnn_round_up(most, WORKER_UNIT, &most) || !qcnn_multiply(most, (uint64_t)session->parallel.n_workers, &all_workers) ||
+        all_workers > SIZE_MAX)
+        return qcnn_fail_memory(error, SIZE_MAX);
+    for (size_t n = 0; n < model->n_nodes; n++)
+        session->steps[n].worker_bytes = (size_t)most;
+    plan->worker_buffer = add_buffer(plan, all_workers, 0, (int)model->n_nodes);
     return QCNN_OK;
 }
 
@@ -279,7 +283,7 @@ static void attach_all(qcnn_session *session, const qcnn_session_plan *plan)
         else
             step->output = output;
         step->shared = arena_place(session, plan, plan->shared_buffer[n]);
-        step->worker = arena_place(session, plan, plan->worker_buffer[n]);
+        step->worker = arena_place(session, plan, plan->worker_buffer);
     }
     for (size_t i = 0; i < model->n_outputs; i++) {
         const int value = model->outputs[i];
@@ -311,11 +315,10 @@ static qcnn_status plan_session(qcnn_session *session, qcnn_session_plan *plan, 
 {
     const size_t n_nodes = session->model->n_nodes, n_values = session->model->n_values;
     plan->values = qcnn_allocate(n_values, sizeof *plan->values);
-    plan->buffers = qcnn_allocate(n_nodes, 3 * sizeof *plan->buffers);
+    plan->buffers = qcnn_allocate(2 * n_nodes + 1, sizeof *plan->buffers);
     plan->shared_buffer = qcnn_allocate(n_nodes, sizeof(int));
-    plan->worker_buffer = qcnn_allocate(n_nodes, sizeof(int));
     plan->joined = qcnn_allocate_zeroed(n_nodes, sizeof(bool));
-    if (!plan->values || !plan->buffers || !plan->shared_buffer || !plan->worker_buffer || !plan->joined)
+    if (!plan->values || !plan->buffers || !plan->shared_buffer || !plan->joined)
         return qcnn_fail_memory(error, n_values * sizeof *plan->values);
     init_steps(session);
     trace_values(session, plan);
@@ -358,7 +361,6 @@ static qcnn_status build_session(qcnn_session *session, const qcnn_session_optio
     qcnn_release(plan.values);
     qcnn_release(plan.buffers);
     qcnn_release(plan.shared_buffer);
-    qcnn_release(plan.worker_buffer);
     qcnn_release(plan.joined);
     return status;
 }

@@ -21,9 +21,10 @@ typedef struct qcnn_value_plan {
 
 typedef struct qcnn_session_plan {
     qcnn_value_plan *values;
-    qcnn_span *buffers;                 // up to three of each node: output, shared scratch, workers' scratch
-    int *shared_buffer, *worker_buffer; // of each node, or -1
-    bool *joined;                       // of each node: a concatenation whose parts are in place already
+    qcnn_span *buffers; // up to two of each node, output and shared scratch, and the workers' scratch
+    int *shared_buffer; // of each node, or -1
+    int worker_buffer;
+    bool *joined; // of each node: a concatenation whose parts are in place already
     size_t n_buffers;
 } qcnn_session_plan;
 
