@@ -236,6 +236,19 @@ static qcnn_status list_buffers(qcnn_session *session, qcnn_session_plan *plan, 
     return QCNN_OK;
 }
 
+// Where there are several workers and memory is small, no buffer is put where another was: each core's cache keeps its part of each.
+static void keep_apart(const qcnn_session *session, const qcnn_session_plan *plan)
+{
+    const uint64_t most = (uint64_t)16 << 20;
+    uint64_t total = 0;
+    for (size_t i = 0; i < plan->n_buffers && total <= most; i++)
+        total = plan->buffers[i].bytes <= most ? total + plan->buffers[i].bytes : most + 1;
+    for (size_t i = 0; session->parallel.n_workers > 1 && total <= most && i < plan->n_buffers; i++) {
+        plan->buffers[i].first = 0;
+        plan->buffers[i].last = (int)session->model->n_nodes;
+    }
+}
+
 static void *arena_place(const qcnn_session *session, const qcnn_session_plan *plan, int buffer)
 {
     return buffer < 0 ? NULL : session->arena + plan->buffers[buffer].offset;
@@ -325,6 +338,7 @@ static qcnn_status plan_session(qcnn_session *session, qcnn_session_plan *plan, 
     join_values(session, plan);
     qcnn_choose_planes(session->model, session->shapes, session->steps, plan);
     QCNN_TRY(list_buffers(session, plan, error));
+    keep_apart(session, plan);
     uint64_t total;
     QCNN_TRY(qcnn_plan_memory(plan->buffers, plan->n_buffers, &total, error));
     session->arena = total <= SIZE_MAX ? qcnn_allocate((size_t)total, 1) : NULL;
