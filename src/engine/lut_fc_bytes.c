@@ -1,22 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fully-connected layer from byte tables, one row at a time: each output adds one 8-bit entry of every subspace in 32 bits.
 // Subspaces whose inputs are all zero, which ReLUs leave behind, have tables of zeros and are passed over with their codes.
+//
+// Each worker sums some of the outputs. Tables that are small it builds itself, all of them, sooner than another core's come over.
 
 #include <string.h>
 
 #include "engine/table_scale.h"
 
-enum { SUBSPACES_PER_TASK = 64 };
+enum { SUBSPACES_PER_TASK = 64, SMALL_TABLES = 256 << 10 };
 
 typedef struct byte_fc {
     const qcnn_step *step;
     const qcnn_codebook *book;
     size_t n_quads, width;
+    bool own_tables;    // of each worker
     const float *input; // of the row in work
     float *output;
     qcnn_byte_scale bytes;
     float unit;              // of the entries
-    uint8_t *quads, *tables; // [M][n_quads][4], [n_rows][width]
+    uint8_t *quads, *tables; // [M][n_quads][4], [n_rows][width] where workers share them
     uint32_t *rows;          // the subspaces that are not zero
     int32_t *peaks;          // [n_rows], as the others
     int16_t *factors;
@@ -29,7 +32,12 @@ typedef struct byte_fc {
 static byte_fc byte_fc_measure(const qcnn_step *step)
 {
     const qcnn_codebook *book = &qcnn_node_weights(step->model, step->node)->codebook;
-    return (byte_fc){ .step = step, .book = book, .n_quads = ((size_t)book->subspace + 3) / 4, .width = step->node->byte_codebook->width };
+    const size_t width = step->node->byte_codebook->width;
+    return (byte_fc){ .step = step,
+                      .book = book,
+                      .n_quads = ((size_t)book->subspace + 3) / 4,
+                      .width = width,
+                      .own_tables = (size_t)book->n_subspaces * width <= SMALL_TABLES };
 }
 
 static size_t byte_fc_place(byte_fc *fc, unsigned char *base)
@@ -39,7 +47,7 @@ static size_t byte_fc_place(byte_fc *fc, unsigned char *base)
     fc->quads = base;
     used += qcnn_whole_lines(n * fc->n_quads * 4);
     fc->tables = base + used;
-    used += qcnn_whole_lines(n * fc->width);
+    used += fc->own_tables ? 0 : qcnn_whole_lines(n * fc->width);
     fc->rows = (uint32_t *)(void *)(base + used);
     used += qcnn_whole_lines(n * sizeof *fc->rows);
     fc->peaks = (int32_t *)(void *)(base + used);
@@ -64,7 +72,7 @@ static void byte_fc_plan(qcnn_step *step)
     static unsigned char nowhere[64];
     step->shared_bytes = byte_fc_place(&fc, nowhere);
     const size_t outputs = (size_t)fc.book->n_outputs; // a task may take all of them, beside the bytes of an input row
-    step->worker_bytes = outputs * sizeof(int32_t);
+    step->worker_bytes = qcnn_whole_lines(outputs * sizeof(int32_t)) + (fc.own_tables ? (size_t)fc.book->n_subspaces * fc.width : 0);
 }
 
 // Spreads the row's bytes, which lie at the end of the quads, to whole quads for each subspace from the front: that never overtakes.
@@ -119,14 +127,20 @@ static void find_fc_peaks(void *argument, int64_t begin, int64_t end, int worker
                                    codebook->sums, fc->bytes.zero, fc->width, fc->peaks + begin);
 }
 
+// The tables of rows begin..end-1, sorted, into tables [n_rows][width].
+static void build_fc_tables(const byte_fc *fc, size_t begin, size_t end, uint8_t *tables)
+{
+    const qcnn_byte_codebook *codebook = fc->step->node->byte_codebook;
+    fc->step->kernels->table_bytes(1, end - begin, fc->sorted_rows + begin, (int)fc->n_quads, fc->quads, 4, codebook->codewords,
+                                   codebook->sums, fc->bytes.zero, fc->width, fc->shifts + begin, fc->factors + begin,
+                                   tables + begin * fc->width);
+}
+
 static void build_fc_bytes(void *argument, int64_t begin, int64_t end, int worker)
 {
     (void)worker;
     const byte_fc *fc = argument;
-    const qcnn_byte_codebook *codebook = fc->step->node->byte_codebook;
-    fc->step->kernels->table_bytes(1, (size_t)(end - begin), fc->sorted_rows + begin, (int)fc->n_quads, fc->quads, 4, codebook->codewords,
-                                   codebook->sums, fc->bytes.zero, fc->width, fc->shifts + begin, fc->factors + begin,
-                                   fc->tables + (size_t)begin * fc->width);
+    build_fc_tables(fc, (size_t)begin, (size_t)end, fc->tables);
 }
 
 static void sum_fc_bytes(void *argument, int index, int worker)
@@ -138,12 +152,17 @@ static void sum_fc_bytes(void *argument, int index, int worker)
     const float *bias = step->node->n_inputs > 2 ? step->inputs[2].data : NULL;
     int32_t *sums = (int32_t *)(void *)(step->worker + (size_t)worker * step->worker_bytes);
     memset(sums, 0, n * sizeof *sums);
+    uint8_t *tables = fc->tables;
+    if (fc->own_tables) {
+        tables = (uint8_t *)sums + qcnn_whole_lines((size_t)fc->book->n_outputs * sizeof *sums);
+        build_fc_tables(fc, 0, fc->n_rows, tables);
+    }
     int32_t zeros = 0; // entries of 128 stand for zero
     for (size_t r = 0, end; r < fc->n_rows; r = end) {
         const int weight = fc->weights[fc->order[r]];
         for (end = r; end < fc->n_rows && fc->weights[fc->order[end]] == weight;)
             end++;
-        step->kernels->lut_fc_bytes(n, end - r, fc->sorted_rows + r, fc->book->assignments + first, n_outputs, fc->tables + r * fc->width,
+        step->kernels->lut_fc_bytes(n, end - r, fc->sorted_rows + r, fc->book->assignments + first, n_outputs, tables + r * fc->width,
                                     fc->width, sums);
         zeros += (int32_t)(end - r) * (128 << weight);
         const int next = end < fc->n_rows ? fc->weights[fc->order[end]] : 0;
@@ -188,12 +207,14 @@ static void byte_fc_run(const qcnn_step *step, const qcnn_parallel *parallel)
         fc.output = step->output + (size_t)row * n_outputs;
         fc.bytes = qcnn_byte_scale_of(step->kernels, fc.input, n_inputs, 255);
         quantize_row(&fc);
-        qcnn_for_range(parallel, (int64_t)fc.n_rows, SUBSPACES_PER_TASK, find_fc_peaks, &fc);
+        const qcnn_parallel *together = fc.own_tables ? NULL : parallel;
+        qcnn_for_range(together, (int64_t)fc.n_rows, SUBSPACES_PER_TASK, find_fc_peaks, &fc);
         int16_t *factors = fc.factors;
         uint8_t *shifts = fc.shifts;
         fc.unit = qcnn_table_unit(fc.peaks, fc.n_rows, fc.scales, fc.n_rows, fc.bytes.scale, fc.n_rows, shifts, factors, fc.weights);
         sort_rows(&fc);
-        qcnn_for_range(parallel, (int64_t)fc.n_rows, SUBSPACES_PER_TASK, build_fc_bytes, &fc);
+        if (!fc.own_tables)
+            qcnn_for_range(parallel, (int64_t)fc.n_rows, SUBSPACES_PER_TASK, build_fc_bytes, &fc);
         qcnn_for(parallel, (int)((n_outputs + fc.piece - 1) / fc.piece), sum_fc_bytes, &fc);
         fc.factors = factors;
         fc.shifts = shifts;

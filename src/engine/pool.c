@@ -181,6 +181,7 @@ static float *plane_of_quad(const qcnn_step *step, int64_t quad, int64_t plane, 
 }
 
 // Max pools: output rows begin..end-1 of all images, of all quads. Workers have rows, as in convolutions: they stay in a core's cache.
+// (But whole images of floats, whose short rows would share cache lines.)
 static void run_max_quads(void *argument, int64_t begin, int64_t end, int worker)
 {
     const pool_job *job = argument;
@@ -250,7 +251,7 @@ static void pool_run(const qcnn_step *step, const qcnn_parallel *parallel)
     }
     const int64_t n_quads = x->dims[0] * (int64_t)qcnn_shape_quads(x);
     if (step->inputs[0].quads && step->node->op == QCNN_OP_MAX_POOL)
-        qcnn_for_range(parallel, x->dims[0] * job.window.out[1], 1, run_max_quads, &job);
+        qcnn_for_range(parallel, x->dims[0] * job.window.out[1], step->output_quads ? 1 : job.window.out[1], run_max_quads, &job);
     else if (step->inputs[0].quads)
         qcnn_for_range(parallel, n_quads, 1, run_average_quads, &job);
     else
