@@ -128,7 +128,7 @@ static void find_fc_peaks(void *argument, int64_t begin, int64_t end, int worker
 }
 
 // The tables of rows begin..end-1, sorted, into tables [n_rows][width].
-static void build_fc_tables(const byte_fc *fc, size_t begin, size_t end, uint8_t *tables)
+static void build_byte_tables(const byte_fc *fc, size_t begin, size_t end, uint8_t *tables)
 {
     const qcnn_byte_codebook *codebook = fc->step->node->byte_codebook;
     fc->step->kernels->table_bytes(1, end - begin, fc->sorted_rows + begin, (int)fc->n_quads, fc->quads, 4, codebook->codewords,
@@ -140,7 +140,7 @@ static void build_fc_bytes(void *argument, int64_t begin, int64_t end, int worke
 {
     (void)worker;
     const byte_fc *fc = argument;
-    build_fc_tables(fc, (size_t)begin, (size_t)end, fc->tables);
+    build_byte_tables(fc, (size_t)begin, (size_t)end, fc->tables);
 }
 
 static void sum_fc_bytes(void *argument, int index, int worker)
@@ -155,7 +155,7 @@ static void sum_fc_bytes(void *argument, int index, int worker)
     uint8_t *tables = fc->tables;
     if (fc->own_tables) {
         tables = (uint8_t *)sums + qcnn_whole_lines((size_t)fc->book->n_outputs * sizeof *sums);
-        build_fc_tables(fc, 0, fc->n_rows, tables);
+        build_byte_tables(fc, 0, fc->n_rows, tables);
     }
     int32_t zeros = 0; // entries of 128 stand for zero
     for (size_t r = 0, end; r < fc->n_rows; r = end) {

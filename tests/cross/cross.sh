@@ -21,20 +21,29 @@ need() {
 }
 
 # ---- a compressed network, and what this machine makes of it -----------------------------------------------------------
-# Every target asks for it, perhaps at the same time.
+# Every target asks for it, perhaps at the same time. Once as it is, once with ranges (of noise: what the scores mean does not matter),
+# which keep its activations in bytes.
 model=$build/cross/fashion_mnist.qcnn
+ranged=$build/cross/fashion_mnist_ranged.qcnn
 (
     flock 9
-    [ "$model" -nt "$build/qcnn" ] || "$build/qcnn" compress models/fashion_mnist.onnx -o "$model" --threads 1 --json \
-        --preprocess models/fashion_mnist.preprocess.json --set "$(cat models/fashion_mnist.settings)" >/dev/null
+    [ "$ranged" -nt "$build/qcnn" ] || {
+        "$build/qcnn" compress models/fashion_mnist.onnx -o "$model" --threads 1 --json \
+            --preprocess models/fashion_mnist.preprocess.json --set "$(cat models/fashion_mnist.settings)" >/dev/null
+        python3 tests/cross/noise.py "$build/cross"
+        "$build/qcnn" calibrate "$model" --calib "$build/cross/noise-images-idx3-ubyte" -o "$ranged" --threads 1 --json >/dev/null
+    }
 ) 9>"$build/cross/lock"
 "$build/engine_run" "$model" >"$out/expected"
+"$build/engine_run" "$ranged" >"$out/expected_ranged"
 
 # scores RUNNER... : runs engine_run in the emulator. The C tier must give this machine's bits, every other tier scores
 # close to them.
 scores() {
     "$@" "$model" >"$out/scores"
     python3 tests/cross/compare.py "$out/expected" "$out/scores"
+    "$@" "$ranged" >"$out/scores_ranged"
+    python3 tests/cross/compare.py "$out/expected_ranged" "$out/scores_ranged"
 }
 
 flags=(-std=gnu11 -O2 -Wall -Wextra -Werror -ffp-contract=off -Iinclude -Isrc -Itests/kernels)
