@@ -146,27 +146,27 @@ void qcnn_fit_decode(fit_state *s)
         }
 }
 
+// The weights hold w* - w for the while of the product, there is no room for more, and are decoded anew.
 void qcnn_fit_find_residual(fit_state *s)
 {
     const size_t n = (size_t)s->n, ld = (size_t)s->n_outputs;
     for (int g = 0; g < s->form->groups; g++) {
-        // R = G w*, then - G w: no room for w* - w is needed.
-        qcnn_gemm_call call = { .m = s->n,
-                                .n = s->n_outputs,
-                                .k = s->n,
-                                .alpha = 1,
-                                .a = s->problem->gram[g],
-                                .lda = n,
-                                .b = s->problem->target[g],
-                                .ldb = ld,
-                                .c = s->residual[g],
-                                .ldc = ld };
-        qcnn_gemm(&call, s->options->parallel);
-        call.alpha = -1;
-        call.beta = 1;
-        call.b = s->weights[g];
+        float *difference = s->weights[g];
+        for (size_t i = 0; i < n * ld; i++)
+            difference[i] = s->problem->target[g][i] - difference[i];
+        const qcnn_gemm_call call = { .m = s->n,
+                                      .n = s->n_outputs,
+                                      .k = s->n,
+                                      .alpha = 1,
+                                      .a = s->problem->gram[g],
+                                      .lda = n,
+                                      .b = difference,
+                                      .ldb = ld,
+                                      .c = s->residual[g],
+                                      .ldc = ld };
         qcnn_gemm(&call, s->options->parallel);
     }
+    qcnn_fit_decode(s);
 }
 
 void qcnn_fit_watch(fit_state *s, const char *step)

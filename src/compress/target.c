@@ -9,7 +9,8 @@
 #include "base/memory.h"
 #include "compress/blas.h"
 
-enum { CHOOSE_BELOW = 12000 }; // rows of G above which one try of the ridge has to do: each takes n^3 / 3 operations
+// Rows of G above which one try of the ridge has to do, each takes n^3 / 3 operations; about how many outputs it is judged by.
+enum { CHOOSE_BELOW = 12000, CHOOSE_OUTPUTS = 512 };
 
 static double mean_diagonal(const qcnn_statistics *s, int g)
 {
@@ -21,17 +22,25 @@ static double mean_diagonal(const qcnn_statistics *s, int g)
 
 // ---- errors ---------------------------------------------------------------------------------------------------------
 
-// sum over held-out rows of (r + x d)^2, d: n x n_outputs; d NULL: of (r + x W)^2 = T^2.
-static qcnn_status held_error(const qcnn_statistics *s, int g, const float *d, const qcnn_parallel *parallel, double *sum,
+// Every step-th column of a matrix, rows x n_columns, side by side.
+static void take_columns(const float *from, size_t rows, size_t n_columns, size_t step, float *to)
+{
+    for (size_t i = 0; i < rows; i++, from += n_columns)
+        for (size_t o = 0; o < n_columns; o += step)
+            *to++ = from[o];
+}
+
+// sum over held-out rows of (r + x d)^2, d: n x n_outputs, or of every step-th output; d NULL: of (r + x W)^2 = T^2.
+static qcnn_status held_error(const qcnn_statistics *s, int g, const float *d, size_t step, const qcnn_parallel *parallel, double *sum,
                               qcnn_error *error)
 {
-    const size_t n_outputs = (size_t)s->n_outputs, n = (size_t)s->n_held * n_outputs;
+    const size_t n_outputs = ((size_t)s->n_outputs + step - 1) / step, n = (size_t)s->n_held * n_outputs;
     float *r = qcnn_allocate(n, sizeof *r);
     if (!r)
         return qcnn_fail_memory(error, n * sizeof *r);
-    memcpy(r, s->held_residual[g], n * sizeof *r);
+    take_columns(s->held_residual[g], (size_t)s->n_held, (size_t)s->n_outputs, step, r);
     const qcnn_gemm_call call = { .m = s->n_held,
-                                  .n = s->n_outputs,
+                                  .n = (int)n_outputs,
                                   .k = s->n,
                                   .alpha = 1,
                                   .beta = 1,
@@ -86,9 +95,9 @@ qcnn_status qcnn_response_error(const qcnn_statistics *s, float *const *w, const
         for (size_t i = 0; i < n; i++)
             d[i] = s->weights[g][i] - w[g][i];
         if (s->n_held > 0) {
-            status = held_error(s, g, d, parallel, &sum, error);
+            status = held_error(s, g, d, 1, parallel, &sum, error);
             if (status == QCNN_OK)
-                status = held_error(s, g, NULL, parallel, &power, error);
+                status = held_error(s, g, NULL, 1, parallel, &power, error);
         } else {
             status = moment_error(s, g, d, parallel, &sum, error);
             if (status == QCNN_OK)
@@ -102,11 +111,12 @@ qcnn_status qcnn_response_error(const qcnn_statistics *s, float *const *w, const
 
 // ---- target ---------------------------------------------------------------------------------------------------------
 
-// d = (G + ridge)^-1 cross of group g, into d, which may be cross. The factor is made over the upper triangle of G, which is restored:
-// two such matrices would be too many for the largest layers. `diagonal`: scratch of n floats.
-static bool solve_shift(const qcnn_statistics *s, int g, double ridge, float *diagonal, float *d, const qcnn_parallel *parallel)
+// d = (G + ridge)^-1 d for group g, n x n_columns. The factor is made over the upper triangle of G, which is restored: two such matrices
+// would be too many for the largest layers. `diagonal`: scratch of n floats.
+static bool solve_shift(const qcnn_statistics *s, int g, double ridge, float *diagonal, float *d, size_t n_columns,
+                        const qcnn_parallel *parallel)
 {
-    const size_t n = (size_t)s->n, n_outputs = (size_t)s->n_outputs;
+    const size_t n = (size_t)s->n;
     const double mean = mean_diagonal(s, g);
     float *gram = s->gram[g];
     for (size_t i = 0; i < n; i++) {
@@ -114,29 +124,34 @@ static bool solve_shift(const qcnn_statistics *s, int g, double ridge, float *di
         gram[i * n + i] += (float)(ridge * ((double)gram[i * n + i] + 0.1 * mean) + 1e-6 * mean + 1e-30);
     }
     const bool definite = qcnn_cholesky(s->n, gram, n, parallel);
-    if (definite && d != s->cross[g])
-        memcpy(d, s->cross[g], n * n_outputs * sizeof *d);
     if (definite)
-        qcnn_cholesky_solve(s->n, gram, n, s->n_outputs, d, n_outputs, parallel);
+        qcnn_cholesky_solve(s->n, gram, n, (int)n_columns, d, n_columns, parallel);
     for (size_t i = 0; i < n; i++)
         gram[i * n + i] = diagonal[i];
     qcnn_mirror_lower(s->n, gram, n, parallel);
     return definite;
 }
 
-// Held-out error of all groups with this ridge; HUGE_VAL where the equations cannot be solved.
+static size_t chosen_step(const qcnn_statistics *s)
+{
+    return ((size_t)s->n_outputs + CHOOSE_OUTPUTS - 1) / CHOOSE_OUTPUTS;
+}
+
+// Held-out error of all groups with this ridge, in every so many outputs; HUGE_VAL where the equations cannot be solved.
 static qcnn_status try_ridge(const qcnn_statistics *s, double ridge, float *diagonal, float *d, const qcnn_parallel *parallel, double *sum,
                              qcnn_error *error)
 {
+    const size_t n = (size_t)s->n, step = chosen_step(s), n_columns = ((size_t)s->n_outputs + step - 1) / step;
     *sum = 0;
     for (int g = 0; g < s->groups; g++) {
-        if (!solve_shift(s, g, ridge, diagonal, d, parallel)) {
+        take_columns(s->cross[g], n, (size_t)s->n_outputs, step, d);
+        if (!solve_shift(s, g, ridge, diagonal, d, n_columns, parallel)) {
             *sum = HUGE_VAL;
             return QCNN_OK;
         }
-        for (size_t i = 0; i < (size_t)s->n * (size_t)s->n_outputs; i++)
+        for (size_t i = 0; i < n * n_columns; i++)
             d[i] = -d[i];
-        QCNN_TRY(held_error(s, g, d, parallel, sum, error));
+        QCNN_TRY(held_error(s, g, d, step, parallel, sum, error));
     }
     return QCNN_OK;
 }
@@ -178,7 +193,7 @@ static qcnn_status find_target(qcnn_statistics *s, float *diagonal, float *d, co
     if (s->n_held > 0 && s->n < CHOOSE_BELOW)
         QCNN_TRY(choose_ridge(s, diagonal, d, parallel, ridge, error));
     for (int g = 0; g < s->groups; g++) {
-        if (!solve_shift(s, g, *ridge, diagonal, s->cross[g], parallel))
+        if (!solve_shift(s, g, *ridge, diagonal, s->cross[g], (size_t)s->n_outputs, parallel))
             memset(s->cross[g], 0, n * sizeof(float)); // the weights as they were are a target too
         for (size_t i = 0; i < n; i++)
             s->cross[g][i] += s->weights[g][i];
@@ -198,8 +213,9 @@ qcnn_status qcnn_target_find(qcnn_statistics *s, const qcnn_parallel *parallel, 
             memcpy(s->cross[g], s->weights[g], n_weights * sizeof(float));
         return QCNN_OK;
     }
-    float *diagonal = qcnn_allocate(n, sizeof *diagonal), *d = s->n < CHOOSE_BELOW ? qcnn_allocate(n_weights, sizeof *d) : NULL;
-    qcnn_status status = diagonal && (d || s->n >= CHOOSE_BELOW) ? QCNN_OK : qcnn_fail_memory(error, (n + n_weights) * sizeof *d);
+    const size_t n_tried = n * (((size_t)s->n_outputs + chosen_step(s) - 1) / chosen_step(s));
+    float *diagonal = qcnn_allocate(n, sizeof *diagonal), *d = s->n < CHOOSE_BELOW ? qcnn_allocate(n_tried, sizeof *d) : NULL;
+    qcnn_status status = diagonal && (d || s->n >= CHOOSE_BELOW) ? QCNN_OK : qcnn_fail_memory(error, (n + n_tried) * sizeof *d);
     if (status == QCNN_OK)
         status = find_target(s, diagonal, d, parallel, ridge, error);
     qcnn_release(diagonal);
