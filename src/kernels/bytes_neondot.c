@@ -132,8 +132,9 @@ void qcnn_table_bytes_neondot(size_t n_positions, size_t n_subspaces, const uint
 
 enum { DOT_DENSE_ROWS = 4, DOT_DENSE_COLUMNS = 16 };
 
-void qcnn_dense_bytes_4x16_neondot(size_t n_rows, size_t n_columns, size_t n_steps, const int8_t *weights, const uint8_t *x,
-                                   const uint32_t *offsets, const float *scales, const float *starts, float low, float *y, size_t y_stride)
+// The sums of a tile, all of it.
+static inline void dot_sum_tile(size_t n_steps, const int8_t *weights, const uint8_t *x, const uint32_t *offsets,
+                                int32_t rows[DOT_DENSE_ROWS][DOT_DENSE_COLUMNS])
 {
     int32x4_t sums[DOT_DENSE_ROWS][4];
     for (int r = 0; r < DOT_DENSE_ROWS; r++)
@@ -151,10 +152,26 @@ void qcnn_dense_bytes_4x16_neondot(size_t n_rows, size_t n_columns, size_t n_ste
             sums[3][v] = vdotq_laneq_s32(sums[3][v], a, w, 3);
         }
     }
-    for (size_t r = 0; r < n_rows; r++) {
-        int32_t row[DOT_DENSE_COLUMNS];
+    for (int r = 0; r < DOT_DENSE_ROWS; r++)
         for (int v = 0; v < 4; v++)
-            vst1q_s32(row + 4 * v, sums[r][v]);
-        qcnn_dequantize_neon(n_columns, row, scales[r], starts[r], low, y + r * y_stride);
-    }
+            vst1q_s32(rows[r] + 4 * v, sums[r][v]);
+}
+
+void qcnn_dense_bytes_4x16_neondot(size_t n_rows, size_t n_columns, size_t n_steps, const int8_t *weights, const uint8_t *x,
+                                   const uint32_t *offsets, const float *scales, const float *starts, float low, float *y, size_t y_stride)
+{
+    int32_t rows[DOT_DENSE_ROWS][DOT_DENSE_COLUMNS];
+    dot_sum_tile(n_steps, weights, x, offsets, rows);
+    for (size_t r = 0; r < n_rows; r++)
+        qcnn_dequantize_neon(n_columns, rows[r], scales[r], starts[r], low, y + r * y_stride);
+}
+
+void qcnn_dense_quads_4x16_neondot(size_t n_rows, size_t n_columns, size_t n_steps, const int8_t *weights, const uint8_t *x,
+                                   const uint32_t *offsets, const float *scales, const float *starts, int limit, uint8_t *y,
+                                   size_t quad_stride)
+{
+    (void)quad_stride; // a tile has one quad
+    int32_t rows[DOT_DENSE_ROWS][DOT_DENSE_COLUMNS];
+    dot_sum_tile(n_steps, weights, x, offsets, rows);
+    qcnn_quads_of_sums_neon(n_rows, n_columns, rows[0], DOT_DENSE_COLUMNS, scales, starts, limit, y);
 }

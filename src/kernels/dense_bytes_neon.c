@@ -92,9 +92,9 @@ void qcnn_dequantize_neon(size_t n, const int32_t *sums, float scale, float star
     qcnn_dequantize_c(n - j, sums + j, scale, start, low, y + j);
 }
 
-// ---- products: 2 rows x 16 columns ----------------------------------------------------------------------------------
+// ---- products: 4 rows x 16 columns, eight at a time -----------------------------------------------------------------
 
-enum { DENSE_ROWS = 2, DENSE_COLUMNS = 16 };
+enum { DENSE_ROWS = 4, DENSE_COLUMNS = 8 };
 
 static inline int8x16_t quad_of(const int8_t *weights)
 {
@@ -103,36 +103,32 @@ static inline int8x16_t quad_of(const int8_t *weights)
     return vreinterpretq_s8_s32(vdupq_n_s32(quad));
 }
 
-// Bytes to 127 are signed bytes. A product is below 2^14: two of them fit 16 bits, so steps go in pairs; then they are widened.
-void qcnn_dense_bytes_2x16_neon(size_t n_rows, size_t n_columns, size_t n_steps, const int8_t *weights, const uint8_t *x,
-                                const uint32_t *offsets, const float *scales, const float *starts, float low, float *y, size_t y_stride)
+// Sums of eight columns. Bytes to 127 are signed bytes. A product is below 2^14: two of them fit 16 bits, so steps go in pairs; then
+// they are widened.
+static inline void sum_eight_columns(size_t n_steps, const int8_t *weights, const uint8_t *x, const uint32_t *offsets,
+                                     int32x4_t sums[DENSE_ROWS][2])
 {
-    int32x4_t halves[DENSE_ROWS][8]; // two columns each, each in two halves
+    int32x4_t halves[DENSE_ROWS][4]; // two columns each, each in two halves
     for (int r = 0; r < DENSE_ROWS; r++)
-        for (int v = 0; v < 8; v++)
+        for (int v = 0; v < 4; v++)
             halves[r][v] = vdupq_n_s32(0);
     size_t s = 0;
     for (; s + 2 <= n_steps; s += 2, weights += 2 * DENSE_ROWS * 4) {
         const int8_t *first = (const int8_t *)x + offsets[s], *second = (const int8_t *)x + offsets[s + 1];
-        int8x16_t w[2][DENSE_ROWS];
-        for (int r = 0; r < DENSE_ROWS; r++) {
-            w[0][r] = quad_of(weights + 4 * r);
-            w[1][r] = quad_of(weights + 4 * (DENSE_ROWS + r));
-        }
+        const int8x16_t a[2] = { vld1q_s8(first), vld1q_s8(first + 16) }, b[2] = { vld1q_s8(second), vld1q_s8(second + 16) };
 #pragma GCC unroll 4
-        for (int v = 0; v < 4; v++) {
-            const int8x16_t a = vld1q_s8(first + 16 * v), b = vld1q_s8(second + 16 * v);
+        for (int r = 0; r < DENSE_ROWS; r++) {
+            const int8x16_t u = quad_of(weights + 4 * r), w = quad_of(weights + 4 * (DENSE_ROWS + r));
 #pragma GCC unroll 2
-            for (int r = 0; r < DENSE_ROWS; r++) {
-                const int16x8_t left = vmlal_s8(vmull_s8(vget_low_s8(a), vget_low_s8(w[0][r])), vget_low_s8(b), vget_low_s8(w[1][r]));
-                const int16x8_t right = vmlal_high_s8(vmull_high_s8(a, w[0][r]), b, w[1][r]);
+            for (int v = 0; v < 2; v++) {
+                const int16x8_t left = vmlal_s8(vmull_s8(vget_low_s8(a[v]), vget_low_s8(u)), vget_low_s8(b[v]), vget_low_s8(w));
                 halves[r][2 * v] = vpadalq_s16(halves[r][2 * v], left);
-                halves[r][2 * v + 1] = vpadalq_s16(halves[r][2 * v + 1], right);
+                halves[r][2 * v + 1] = vpadalq_s16(halves[r][2 * v + 1], vmlal_high_s8(vmull_high_s8(a[v], u), b[v], w));
             }
         }
     }
     if (s < n_steps)
-        for (int v = 0; v < 4; v++) {
+        for (int v = 0; v < 2; v++) {
             const int8x16_t a = vld1q_s8((const int8_t *)x + offsets[s] + 16 * v);
             for (int r = 0; r < DENSE_ROWS; r++) {
                 const int8x16_t w = quad_of(weights + 4 * r);
@@ -140,10 +136,40 @@ void qcnn_dense_bytes_2x16_neon(size_t n_rows, size_t n_columns, size_t n_steps,
                 halves[r][2 * v + 1] = vpadalq_s16(halves[r][2 * v + 1], vmull_high_s8(a, w));
             }
         }
-    for (size_t r = 0; r < n_rows; r++) {
-        float row[DENSE_COLUMNS];
-        for (int v = 0; v < 4; v++)
-            vst1q_f32(row + 4 * v, to_floats(vpaddq_s32(halves[r][2 * v], halves[r][2 * v + 1]), scales[r], starts[r], low));
-        memcpy(y + r * y_stride, row, n_columns * sizeof *row);
+    for (int r = 0; r < DENSE_ROWS; r++)
+        for (int v = 0; v < 2; v++)
+            sums[r][v] = vpaddq_s32(halves[r][2 * v], halves[r][2 * v + 1]);
+}
+
+void qcnn_dense_bytes_4x16_neon(size_t n_rows, size_t n_columns, size_t n_steps, const int8_t *weights, const uint8_t *x,
+                                const uint32_t *offsets, const float *scales, const float *starts, float low, float *y, size_t y_stride)
+{
+    for (size_t j = 0; j < n_columns; j += DENSE_COLUMNS, y += DENSE_COLUMNS) {
+        const size_t n = n_columns - j < DENSE_COLUMNS ? n_columns - j : DENSE_COLUMNS;
+        int32x4_t sums[DENSE_ROWS][2];
+        sum_eight_columns(n_steps, weights, x + 4 * j, offsets, sums);
+        for (size_t r = 0; r < n_rows; r++) {
+            float row[DENSE_COLUMNS];
+            for (int v = 0; v < 2; v++)
+                vst1q_f32(row + 4 * v, to_floats(sums[r][v], scales[r], starts[r], low));
+            memcpy(y + r * y_stride, row, n * sizeof *row);
+        }
+    }
+}
+
+void qcnn_dense_quads_4x16_neon(size_t n_rows, size_t n_columns, size_t n_steps, const int8_t *weights, const uint8_t *x,
+                                const uint32_t *offsets, const float *scales, const float *starts, int limit, uint8_t *y,
+                                size_t quad_stride)
+{
+    (void)quad_stride; // a tile has one quad
+    for (size_t j = 0; j < n_columns; j += DENSE_COLUMNS, y += 4 * DENSE_COLUMNS) {
+        int32x4_t sums[DENSE_ROWS][2];
+        int32_t rows[DENSE_ROWS][DENSE_COLUMNS];
+        sum_eight_columns(n_steps, weights, x + 4 * j, offsets, sums);
+        for (int r = 0; r < DENSE_ROWS; r++)
+            for (int v = 0; v < 2; v++)
+                vst1q_s32(rows[r] + 4 * v, sums[r][v]);
+        qcnn_quads_of_sums_neon(n_rows, n_columns - j < DENSE_COLUMNS ? n_columns - j : DENSE_COLUMNS, rows[0], DENSE_COLUMNS, scales,
+                                starts, limit, y);
     }
 }

@@ -212,7 +212,7 @@ static const qcnn_kernels kernels_avx512vbmi = {
 #if defined(__aarch64__)
 static const qcnn_kernels kernels_neon = {
     .name = "neon",
-    .prices = &qcnn_prices_plain,
+    .prices = &qcnn_prices_neon,
     .gemm_rows = 8,
     .gemm_columns = 8,
     .gemm = qcnn_gemm_8x8_neon,
@@ -228,7 +228,7 @@ static const qcnn_kernels kernels_neon = {
     .lut_sum_columns = qcnn_lut_sum_columns_neon,
     .lut_sum = qcnn_lut_sum_neon,
     .bytes_limit = 127,
-    .bytes_rows = 2,
+    .bytes_rows = 4,
     .bytes_columns = 16,
     .range = qcnn_range_neon,
     .quantize_quads = qcnn_quantize_quads_neon,
@@ -242,18 +242,18 @@ static const qcnn_kernels kernels_neon = {
     .quantize_words = qcnn_quantize_words_neon,
     .dequantize = qcnn_dequantize_neon,
     .dequantize_turned = qcnn_dequantize_turned_c,
-    .dense_bytes = qcnn_dense_bytes_2x16_neon,
-    .dense_quads = qcnn_dense_quads_2x16_c,
-    .requantize_turned = qcnn_requantize_turned_c,
-    .max_quads = qcnn_max_quads_c,
-    .lrn_quads = qcnn_lrn_quads_c,
-    .dequantize_quads = qcnn_dequantize_quads_c,
+    .dense_bytes = qcnn_dense_bytes_4x16_neon,
+    .dense_quads = qcnn_dense_quads_4x16_neon,
+    .requantize_turned = qcnn_requantize_turned_neon,
+    .max_quads = qcnn_max_quads_neon,
+    .lrn_quads = qcnn_lrn_quads_neon,
+    .dequantize_quads = qcnn_dequantize_quads_neon,
 };
 
 #if !defined(QCNN_NO_NEONDOT)
 static const qcnn_kernels kernels_neondot = {
     .name = "neondot",
-    .prices = &qcnn_prices_word_tables,
+    .prices = &qcnn_prices_neondot,
     .gemm_rows = 8,
     .gemm_columns = 8,
     .gemm = qcnn_gemm_8x8_neon,
@@ -284,11 +284,11 @@ static const qcnn_kernels kernels_neondot = {
     .dequantize = qcnn_dequantize_neon,
     .dequantize_turned = qcnn_dequantize_turned_c,
     .dense_bytes = qcnn_dense_bytes_4x16_neondot,
-    .dense_quads = qcnn_dense_quads_4x16_c,
-    .requantize_turned = qcnn_requantize_turned_c,
-    .max_quads = qcnn_max_quads_c,
-    .lrn_quads = qcnn_lrn_quads_c,
-    .dequantize_quads = qcnn_dequantize_quads_c,
+    .dense_quads = qcnn_dense_quads_4x16_neondot,
+    .requantize_turned = qcnn_requantize_turned_neon,
+    .max_quads = qcnn_max_quads_neon,
+    .lrn_quads = qcnn_lrn_quads_neon,
+    .dequantize_quads = qcnn_dequantize_quads_neon,
 };
 #endif
 #endif

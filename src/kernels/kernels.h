@@ -203,7 +203,8 @@ unsigned qcnn_cpu_flags(void);
 
 // ---- prices (prices.c) ----
 
-extern const qcnn_prices qcnn_float_prices, qcnn_prices_byte_tables, qcnn_prices_word_tables, qcnn_prices_plain;
+extern const qcnn_prices qcnn_float_prices, qcnn_prices_byte_tables, qcnn_prices_word_tables, qcnn_prices_neon, qcnn_prices_neondot,
+    qcnn_prices_plain;
 
 // ---- the functions behind the tables ----
 
@@ -303,11 +304,21 @@ QCNN_KERNEL(table_bytes) qcnn_table_bytes_neon;
 QCNN_KERNEL(lut_fc_bytes) qcnn_lut_fc_bytes_neon;
 QCNN_KERNEL(lut_sum_words) qcnn_lut_sum_words_neon;
 QCNN_KERNEL(dequantize) qcnn_dequantize_neon;
-QCNN_KERNEL(dense_bytes) qcnn_dense_bytes_2x16_neon;
+QCNN_KERNEL(dense_bytes) qcnn_dense_bytes_4x16_neon;
+QCNN_KERNEL(dense_quads) qcnn_dense_quads_4x16_neon;
+QCNN_KERNEL(requantize_turned) qcnn_requantize_turned_neon;
+QCNN_KERNEL(max_quads) qcnn_max_quads_neon;
+QCNN_KERNEL(lrn_quads) qcnn_lrn_quads_neon;
+QCNN_KERNEL(dequantize_quads) qcnn_dequantize_quads_neon;
+
+// dense_quads' last step: rows of a tile (four, n_rows of them there) to one row of quads. sums: [4][sum_stride], read to whole quads.
+void qcnn_quads_of_sums_neon(size_t n_rows, size_t n_columns, const int32_t *sums, size_t sum_stride, const float *scales,
+                             const float *starts, int limit, uint8_t *y);
 // with dot products (*_neondot.c)
 QCNN_KERNEL(table_peaks) qcnn_table_peaks_neondot;
 QCNN_KERNEL(table_bytes) qcnn_table_bytes_neondot;
 QCNN_KERNEL(dense_bytes) qcnn_dense_bytes_4x16_neondot;
+QCNN_KERNEL(dense_quads) qcnn_dense_quads_4x16_neondot;
 
 // ---- WebAssembly SIMD (*_wasm.c) ----
 

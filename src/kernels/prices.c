@@ -14,5 +14,10 @@ const qcnn_prices qcnn_prices_byte_tables = { 2.2, 2.7, 4, 4, 3, 5, 64, 4 };
 // 16-bit tables: look-ups at 55 G/s beside multiply-adds at 220 (AVX-512 with VNNI), at 28 beside 100 (AVX2).
 const qcnn_prices qcnn_prices_word_tables = { 4, 4, 2, 3, 3, 3, 1, 4 };
 
-// 16-bit tables where dense bytes have no instruction of their own (portable C; a guess for NEON and WebAssembly).
+// 16-bit tables on ARM, in instructions executed (AlexNet's layers under QEMU): nobody has timed it. A dense multiply-add takes a third of
+// one, or, with dot products, a ninth.
+const qcnn_prices qcnn_prices_neon = { 6, 3.6, 1.5, 2, 2, 1, 1, 4 };
+const qcnn_prices qcnn_prices_neondot = { 17, 9, 2, 3, 3, 3, 1, 4 };
+
+// 16-bit tables where dense bytes have no instruction of their own: portable C, and a guess for WebAssembly.
 const qcnn_prices qcnn_prices_plain = { 1, 2.2, 1, 2, 2.5, 1, 1, 4 };
