@@ -72,18 +72,36 @@ void qcnn_dequantize_turned_c(size_t n_positions, size_t n_outputs, const int32_
 
 // ---- products -------------------------------------------------------------------------------------------------------
 
-void qcnn_dense_bytes_4x16_c(size_t n_rows, size_t n_columns, size_t n_steps, const int8_t *weights, const uint8_t *x,
-                             const uint32_t *offsets, const float *scales, const float *starts, float low, float *y, size_t y_stride)
+enum { DENSE_ROWS_C = 4, DENSE_COLUMNS_C = 16 };
+
+static inline void sum_tile_c(size_t n_rows, size_t n_steps, const int8_t *weights, const uint8_t *x, const uint32_t *offsets,
+                              int32_t sums[DENSE_ROWS_C][DENSE_COLUMNS_C])
 {
-    enum { ROWS = 4, COLUMNS = 16 };
-    int32_t sums[ROWS][COLUMNS] = { 0 };
-    for (size_t s = 0; s < n_steps; s++, weights += ROWS * 4) {
+    for (size_t s = 0; s < n_steps; s++, weights += DENSE_ROWS_C * 4) {
         const uint8_t *quads = x + offsets[s];
         for (size_t r = 0; r < n_rows; r++)
-            for (size_t j = 0; j < COLUMNS; j++)
+            for (size_t j = 0; j < DENSE_COLUMNS_C; j++)
                 for (size_t i = 0; i < 4; i++)
                     sums[r][j] += weights[4 * r + i] * quads[4 * j + i];
     }
+}
+
+void qcnn_dense_bytes_4x16_c(size_t n_rows, size_t n_columns, size_t n_steps, const int8_t *weights, const uint8_t *x,
+                             const uint32_t *offsets, const float *scales, const float *starts, float low, float *y, size_t y_stride)
+{
+    int32_t sums[DENSE_ROWS_C][DENSE_COLUMNS_C] = { 0 };
+    sum_tile_c(n_rows, n_steps, weights, x, offsets, sums);
     for (size_t r = 0; r < n_rows; r++)
         qcnn_dequantize_c(n_columns, sums[r], scales[r], starts[r], low, y + r * y_stride);
+}
+
+void qcnn_dense_quads_4x16_c(size_t n_rows, size_t n_columns, size_t n_steps, const int8_t *weights, const uint8_t *x,
+                             const uint32_t *offsets, const float *scales, const float *starts, int limit, uint8_t *y, size_t quad_stride)
+{
+    (void)quad_stride; // a tile has one quad
+    int32_t sums[DENSE_ROWS_C][DENSE_COLUMNS_C] = { 0 };
+    sum_tile_c(n_rows, n_steps, weights, x, offsets, sums);
+    for (size_t r = 0; r < DENSE_ROWS_C; r++)
+        for (size_t j = 0; j < n_columns; j++)
+            y[4 * j + r] = (uint8_t)(r < n_rows ? round_within((float)sums[r][j] * scales[r] + starts[r], 0, (float)limit) : 0);
 }

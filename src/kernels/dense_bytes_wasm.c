@@ -115,6 +115,13 @@ static inline void dense_columns_wasm(size_t n_steps, const int8_t *weights, con
     }
 }
 
+// The sums of four columns of row r.
+static inline v128_t whole_sums_wasm(v128_t sums[WASM_DENSE_ROWS][4], size_t r, size_t i)
+{
+    const v128_t a = sums[r][2 * i], b = sums[r][2 * i + 1];
+    return wasm_i32x4_add(wasm_i32x4_shuffle(a, b, 0, 2, 4, 6), wasm_i32x4_shuffle(a, b, 1, 3, 5, 7));
+}
+
 void qcnn_dense_bytes_2x16_wasm(size_t n_rows, size_t n_columns, size_t n_steps, const int8_t *weights, const uint8_t *x,
                                 const uint32_t *offsets, const float *scales, const float *starts, float low, float *y, size_t y_stride)
 {
@@ -124,12 +131,32 @@ void qcnn_dense_bytes_2x16_wasm(size_t n_rows, size_t n_columns, size_t n_steps,
         const size_t n = n_columns - column < 8 ? n_columns - column : 8;
         for (size_t r = 0; r < n_rows; r++) {
             float row[8];
-            for (int i = 0; i < 2; i++) {
-                const v128_t a = sums[r][2 * i], b = sums[r][2 * i + 1];
-                const v128_t whole = wasm_i32x4_add(wasm_i32x4_shuffle(a, b, 0, 2, 4, 6), wasm_i32x4_shuffle(a, b, 1, 3, 5, 7));
-                wasm_v128_store(row + 4 * i, to_floats_wasm(whole, scales[r], starts[r], low));
-            }
+            for (size_t i = 0; i < 2; i++)
+                wasm_v128_store(row + 4 * i, to_floats_wasm(whole_sums_wasm(sums, r, i), scales[r], starts[r], low));
             memcpy(y + r * y_stride + column, row, n * sizeof *row);
+        }
+    }
+}
+
+// A tile is half a quad.
+void qcnn_dense_quads_2x16_wasm(size_t n_rows, size_t n_columns, size_t n_steps, const int8_t *weights, const uint8_t *x,
+                                const uint32_t *offsets, const float *scales, const float *starts, int limit, uint8_t *y,
+                                size_t quad_stride)
+{
+    (void)quad_stride;
+    for (size_t column = 0; column < n_columns; column += 8) {
+        v128_t sums[WASM_DENSE_ROWS][4];
+        dense_columns_wasm(n_steps, weights, x + 4 * column, offsets, sums);
+        for (size_t i = 0; i < 2; i++) {
+            v128_t bytes[2] = { wasm_i32x4_const_splat(0), wasm_i32x4_const_splat(0) };
+            for (size_t r = 0; r < n_rows; r++) {
+                const v128_t value = to_floats_wasm(whole_sums_wasm(sums, r, i), scales[r], starts[r], 0); // NaN: 0
+                bytes[r] = wasm_i32x4_trunc_sat_f32x4(wasm_f32x4_nearest(wasm_f32x4_pmin(wasm_f32x4_splat((float)limit), value)));
+            }
+            uint16_t pairs[8];
+            wasm_v128_store(pairs, wasm_v128_or(bytes[0], wasm_i32x4_shl(bytes[1], 8)));
+            for (size_t j = 0; j < 4 && column + 4 * i + j < n_columns; j++)
+                memcpy(y + 4 * (column + 4 * i + j), pairs + 2 * j, 2);
         }
     }
 }

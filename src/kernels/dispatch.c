@@ -327,11 +327,11 @@ static const qcnn_kernels kernels_wasm = {
     .dequantize = qcnn_dequantize_wasm,
     .dequantize_turned = qcnn_dequantize_turned_c,
     .dense_bytes = qcnn_dense_bytes_2x16_wasm,
-    .dense_quads = qcnn_dense_quads_2x16_c,
-    .requantize_turned = qcnn_requantize_turned_c,
-    .max_quads = qcnn_max_quads_c,
-    .lrn_quads = qcnn_lrn_quads_c,
-    .dequantize_quads = qcnn_dequantize_quads_c,
+    .dense_quads = qcnn_dense_quads_2x16_wasm,
+    .requantize_turned = qcnn_requantize_turned_wasm,
+    .max_quads = qcnn_max_quads_wasm,
+    .lrn_quads = qcnn_lrn_quads_wasm,
+    .dequantize_quads = qcnn_dequantize_quads_wasm,
 };
 #endif
 

@@ -255,7 +255,7 @@ QCNN_KERNEL(quantize_words) qcnn_quantize_words_c, qcnn_quantize_words_avx512;
 QCNN_KERNEL(dequantize) qcnn_dequantize_c, qcnn_dequantize_avx512;
 QCNN_KERNEL(dequantize_turned) qcnn_dequantize_turned_c, qcnn_dequantize_turned_avx512;
 QCNN_KERNEL(dense_bytes) qcnn_dense_bytes_4x16_c, qcnn_dense_bytes_8x48_avx512vnni;
-QCNN_KERNEL(dense_quads) qcnn_dense_quads_2x16_c, qcnn_dense_quads_4x16_c, qcnn_dense_quads_8x48_avx512vnni, qcnn_dense_quads_4x16_avx2;
+QCNN_KERNEL(dense_quads) qcnn_dense_quads_4x16_c, qcnn_dense_quads_8x48_avx512vnni, qcnn_dense_quads_4x16_avx2;
 QCNN_KERNEL(requantize_turned) qcnn_requantize_turned_c, qcnn_requantize_turned_avx2, qcnn_requantize_turned_avx512;
 QCNN_KERNEL(max_quads) qcnn_max_quads_c, qcnn_max_quads_avx2, qcnn_max_quads_avx512;
 QCNN_KERNEL(lrn_quads) qcnn_lrn_quads_c, qcnn_lrn_quads_avx512;
@@ -339,5 +339,10 @@ QCNN_KERNEL(lut_fc_bytes) qcnn_lut_fc_bytes_wasm;
 QCNN_KERNEL(lut_sum_words) qcnn_lut_sum_words_wasm;
 QCNN_KERNEL(dequantize) qcnn_dequantize_wasm;
 QCNN_KERNEL(dense_bytes) qcnn_dense_bytes_2x16_wasm;
+QCNN_KERNEL(dense_quads) qcnn_dense_quads_2x16_wasm;
+QCNN_KERNEL(requantize_turned) qcnn_requantize_turned_wasm;
+QCNN_KERNEL(max_quads) qcnn_max_quads_wasm;
+QCNN_KERNEL(lrn_quads) qcnn_lrn_quads_wasm;
+QCNN_KERNEL(dequantize_quads) qcnn_dequantize_quads_wasm;
 
 #endif

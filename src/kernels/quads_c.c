@@ -17,43 +17,6 @@ static inline uint8_t byte_of(float v, float limit)
 
 // ---- sums to quads --------------------------------------------------------------------------------------------------
 
-// Tiles of `tile_rows` rows, 16 columns at a time.
-static __attribute__((noinline)) void dense_quads_tile(size_t tile_rows, size_t n_rows, size_t n_columns, size_t n_steps,
-                                                       const int8_t *weights, const uint8_t *x, const uint32_t *offsets,
-                                                       const float *scales, const float *starts, int limit, uint8_t *y, size_t quad_stride)
-{
-    enum { COLUMNS = 16 };
-    const size_t written = (n_rows + 3) / 4 * 4 < tile_rows ? (n_rows + 3) / 4 * 4 : tile_rows;
-    for (size_t first = 0; first < n_columns; first += COLUMNS) {
-        const size_t n = n_columns - first < COLUMNS ? n_columns - first : COLUMNS;
-        for (size_t r = 0; r < written; r++) {
-            int32_t sums[COLUMNS] = { 0 };
-            for (size_t s = 0; r < n_rows && s < n_steps; s++) {
-                const int8_t *quad = weights + (s * tile_rows + r) * 4;
-                const uint8_t *quads = x + offsets[s] + 4 * first;
-                for (size_t j = 0; j < COLUMNS; j++)
-                    for (size_t i = 0; i < 4; i++)
-                        sums[j] += quad[i] * quads[4 * j + i];
-            }
-            uint8_t *bytes = y + r / 4 * quad_stride + 4 * first + r % 4;
-            for (size_t j = 0; j < n; j++)
-                bytes[4 * j] = r < n_rows ? byte_of((float)sums[j] * scales[r] + starts[r], (float)limit) : 0;
-        }
-    }
-}
-
-void qcnn_dense_quads_2x16_c(size_t n_rows, size_t n_columns, size_t n_steps, const int8_t *weights, const uint8_t *x,
-                             const uint32_t *offsets, const float *scales, const float *starts, int limit, uint8_t *y, size_t quad_stride)
-{
-    dense_quads_tile(2, n_rows, n_columns, n_steps, weights, x, offsets, scales, starts, limit, y, quad_stride);
-}
-
-void qcnn_dense_quads_4x16_c(size_t n_rows, size_t n_columns, size_t n_steps, const int8_t *weights, const uint8_t *x,
-                             const uint32_t *offsets, const float *scales, const float *starts, int limit, uint8_t *y, size_t quad_stride)
-{
-    dense_quads_tile(4, n_rows, n_columns, n_steps, weights, x, offsets, scales, starts, limit, y, quad_stride);
-}
-
 void qcnn_requantize_turned_c(size_t n_positions, size_t n_outputs, const int32_t *sums, size_t sum_stride, float scale,
                               const float *starts, int limit, uint8_t *y, size_t quad_stride)
 {
