@@ -2,8 +2,12 @@
 // Fully-connected layer from byte tables, one row at a time: each output adds one 8-bit entry of every subspace in 32 bits.
 // Subspaces whose inputs are all zero, which ReLUs leave behind, have tables of zeros and are passed over with their codes.
 //
+// The largest entry of a subspace is bounded by the length of its input times that of its longest codeword: close enough (the divergence
+// from exact tables is that with the true one, docs/method.md), and found without reading the codewords once more.
+//
 // Each worker sums some of the outputs. Tables that are small it builds itself, all of them, sooner than another core's come over.
 
+#include <math.h>
 #include <string.h>
 
 #include "engine/table_scale.h"
@@ -21,6 +25,7 @@ typedef struct byte_fc {
     float unit;              // of the entries
     uint8_t *quads, *tables; // [M][n_quads][4], [n_rows][width] where workers share them
     uint32_t *rows;          // the subspaces that are not zero
+    int32_t *norms;          // of the quads
     int32_t *peaks;          // [n_rows], as the others
     int16_t *factors;
     uint8_t *weights, *shifts;
@@ -45,11 +50,13 @@ static size_t byte_fc_place(byte_fc *fc, unsigned char *base)
     const size_t n = (size_t)fc->book->n_subspaces;
     size_t used = 0;
     fc->quads = base;
-    used += qcnn_whole_lines(n * fc->n_quads * 4);
+    used += qcnn_whole_lines(n * fc->n_quads * 4 + 4);
     fc->tables = base + used;
     used += fc->own_tables ? 0 : qcnn_whole_lines(n * fc->width);
     fc->rows = (uint32_t *)(void *)(base + used);
     used += qcnn_whole_lines(n * sizeof *fc->rows);
+    fc->norms = (int32_t *)(void *)(base + used);
+    used += qcnn_whole_lines(n * fc->n_quads * sizeof *fc->norms);
     fc->peaks = (int32_t *)(void *)(base + used);
     used += qcnn_whole_lines(n * sizeof *fc->peaks);
     fc->scales = (float *)(void *)(base + used);
@@ -79,13 +86,17 @@ static void byte_fc_plan(qcnn_step *step)
 static void spread_quads(const byte_fc *fc, const uint8_t *values)
 {
     const size_t subspace = (size_t)fc->book->subspace, n_inputs = (size_t)fc->book->n_inputs, padded = fc->n_quads * 4;
+    const uint32_t zeros = (uint32_t)fc->bytes.zero * 0x01010101U;
     uint8_t *to = fc->quads;
     for (size_t first = 0; first < n_inputs; first += subspace, to += padded) {
         const size_t n = n_inputs - first < subspace ? n_inputs - first : subspace;
-        for (size_t i = 0; i < n; i++)
-            to[i] = values[first + i];
-        for (size_t i = n; i < padded; i++)
-            to[i] = (uint8_t)fc->bytes.zero;
+        for (size_t i = 0; i < padded; i += 4) { // what is read behind the values is not kept
+            const uint32_t kept = i + 4 <= n ? UINT32_MAX : i < n ? (1U << 8 * (n - i)) - 1 : 0;
+            uint32_t quad;
+            memcpy(&quad, values + first + i, 4);
+            quad = (quad & kept) | (zeros & ~kept);
+            memcpy(to + i, &quad, 4);
+        }
     }
 }
 
@@ -114,17 +125,21 @@ static void quantize_row(byte_fc *fc)
     }
 }
 
-static void find_fc_peaks(void *argument, int64_t begin, int64_t end, int worker)
+// Bounds of the accumulators of each row.
+static void bound_peaks(const byte_fc *fc)
 {
-    (void)worker;
-    const byte_fc *fc = argument;
     const qcnn_byte_codebook *codebook = fc->step->node->byte_codebook;
-    for (int64_t r = begin; r < end; r++) {
-        fc->peaks[r] = 0;
-        fc->scales[r] = codebook->scales[fc->rows[r]];
+    const size_t n_quads = fc->n_quads;
+    fc->step->kernels->quad_norms((size_t)fc->book->n_subspaces * n_quads, 1, fc->quads, 0, fc->bytes.zero, fc->norms);
+    for (size_t r = 0; r < fc->n_rows; r++) {
+        const size_t m = fc->rows[r];
+        float norm = 0;
+        for (size_t q = 0; q < n_quads; q++)
+            norm += (float)fc->norms[m * n_quads + q];
+        const float peak = sqrtf(norm * codebook->norms[m]);
+        fc->peaks[r] = peak < 0x1p28F ? (int32_t)peak + 1 : 1 << 28;
+        fc->scales[r] = codebook->scales[m];
     }
-    fc->step->kernels->table_peaks(1, (size_t)(end - begin), fc->rows + begin, (int)fc->n_quads, fc->quads, 4, codebook->codewords,
-                                   codebook->sums, fc->bytes.zero, fc->width, fc->peaks + begin);
 }
 
 // The tables of rows begin..end-1, sorted, into tables [n_rows][width].
@@ -207,8 +222,7 @@ static void byte_fc_run(const qcnn_step *step, const qcnn_parallel *parallel)
         fc.output = step->output + (size_t)row * n_outputs;
         fc.bytes = qcnn_byte_scale_of(step->kernels, fc.input, n_inputs, 255);
         quantize_row(&fc);
-        const qcnn_parallel *together = fc.own_tables ? NULL : parallel;
-        qcnn_for_range(together, (int64_t)fc.n_rows, SUBSPACES_PER_TASK, find_fc_peaks, &fc);
+        bound_peaks(&fc);
         int16_t *factors = fc.factors;
         uint8_t *shifts = fc.shifts;
         fc.unit = qcnn_table_unit(fc.peaks, fc.n_rows, fc.scales, fc.n_rows, fc.bytes.scale, fc.n_rows, shifts, factors, fc.weights);
