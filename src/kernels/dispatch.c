@@ -83,7 +83,7 @@ static const qcnn_kernels kernels_avx2 = {
     .dense_quads = qcnn_dense_quads_4x16_avx2,
     .requantize_turned = qcnn_requantize_turned_avx2,
     .max_quads = qcnn_max_quads_avx2,
-    .lrn_quads = qcnn_lrn_quads_c,
+    .lrn_quads = qcnn_lrn_quads_avx2,
     .dequantize_quads = qcnn_dequantize_quads_avx2,
 };
 

@@ -258,7 +258,7 @@ QCNN_KERNEL(dense_bytes) qcnn_dense_bytes_4x16_c, qcnn_dense_bytes_8x48_avx512vn
 QCNN_KERNEL(dense_quads) qcnn_dense_quads_4x16_c, qcnn_dense_quads_8x48_avx512vnni, qcnn_dense_quads_4x16_avx2;
 QCNN_KERNEL(requantize_turned) qcnn_requantize_turned_c, qcnn_requantize_turned_avx2, qcnn_requantize_turned_avx512;
 QCNN_KERNEL(max_quads) qcnn_max_quads_c, qcnn_max_quads_avx2, qcnn_max_quads_avx512;
-QCNN_KERNEL(lrn_quads) qcnn_lrn_quads_c, qcnn_lrn_quads_avx512;
+QCNN_KERNEL(lrn_quads) qcnn_lrn_quads_c, qcnn_lrn_quads_avx2, qcnn_lrn_quads_avx512;
 QCNN_KERNEL(dequantize_quads) qcnn_dequantize_quads_c, qcnn_dequantize_quads_avx2, qcnn_dequantize_quads_avx512;
 
 QCNN_KERNEL(max_rows) qcnn_max_rows_c, qcnn_max_rows_avx2, qcnn_max_rows_avx512;

@@ -71,6 +71,56 @@ void qcnn_max_quads_avx2(uint8_t *y, const uint8_t *x, size_t row_stride, size_t
     }
 }
 
+// ---- local response normalization: eight positions ------------------------------------------------------------------
+
+// qcnn_power_075, operation for operation.
+static inline __m256 power_075_avx2(__m256 v)
+{
+    const __m256i bits = _mm256_castps_si256(v), quarters = _mm256_add_epi32(_mm256_srai_epi32(bits, 1), _mm256_srai_epi32(bits, 2));
+    const __m256 y = _mm256_castsi256_ps(_mm256_sub_epi32(_mm256_set1_epi32(0x6F14A000), quarters)), one = _mm256_set1_ps(1);
+    const __m256 p = _mm256_mul_ps(v, y), q = _mm256_mul_ps(p, y);
+    const __m256 d = _mm256_sub_ps(one, _mm256_mul_ps(_mm256_mul_ps(p, p), q));
+    const __m256 slope = _mm256_add_ps(_mm256_set1_ps(0.25F), _mm256_mul_ps(_mm256_set1_ps(0.15625F), d));
+    return _mm256_mul_ps(y, _mm256_add_ps(one, _mm256_mul_ps(d, slope)));
+}
+
+static inline __m256 channel_values_avx2(const float *x, size_t x_stride, size_t channel, size_t n_channels)
+{
+    return channel < n_channels ? _mm256_loadu_ps(x + channel * x_stride) : _mm256_setzero_ps();
+}
+
+// The square of the channel two ahead joins those of four channels.
+void qcnn_lrn_quads_avx2(uint8_t *y, size_t quad_stride, const float *x, size_t x_stride, size_t n_channels, size_t n, int size,
+                         float scale, float bias, float ratio, int limit)
+{
+    const __m256i order = _mm256_setr_epi32(0x0C080400, 0x0D090501, 0x0E0A0602, 0x0F0B0703, 0x0C080400, 0x0D090501, 0x0E0A0602, 0x0F0B0703);
+    const __m256 scales = _mm256_set1_ps(scale), biases = _mm256_set1_ps(bias), ratios = _mm256_set1_ps(ratio);
+    const __m256 most = _mm256_set1_ps((float)limit);
+    for (; size == 5 && n >= 8; n -= 8, x += 8, y += 32) {
+        __m256 squares[4] = { _mm256_setzero_ps(), _mm256_setzero_ps() };
+        for (size_t i = 0; i < 2; i++) {
+            const __m256 v = channel_values_avx2(x, x_stride, i, n_channels);
+            squares[2 + i] = _mm256_mul_ps(v, v);
+        }
+        for (size_t c = 0; c < n_channels; c += 4) {
+            __m256i whole[4];
+#pragma GCC unroll 4
+            for (size_t i = 0; i < 4; i++) {
+                const __m256 ahead = channel_values_avx2(x, x_stride, c + i + 2, n_channels), square = _mm256_mul_ps(ahead, ahead);
+                __m256 sum = _mm256_add_ps(_mm256_add_ps(squares[i], squares[(i + 1) % 4]), squares[(i + 2) % 4]);
+                sum = _mm256_add_ps(_mm256_add_ps(sum, squares[(i + 3) % 4]), square);
+                squares[i] = square;
+                const __m256 w = power_075_avx2(_mm256_add_ps(biases, _mm256_mul_ps(scales, sum)));
+                const __m256 value = channel_values_avx2(x, x_stride, c + i, n_channels);
+                whole[i] = _mm256_cvtps_epi32(_mm256_min_ps(most, _mm256_mul_ps(value, _mm256_mul_ps(w, ratios))));
+            }
+            const __m256i bytes = _mm256_packus_epi16(_mm256_packs_epi32(whole[0], whole[1]), _mm256_packs_epi32(whole[2], whole[3]));
+            _mm256_storeu_si256((__m256i *)(void *)(y + c / 4 * quad_stride), _mm256_shuffle_epi8(bytes, order));
+        }
+    }
+    qcnn_lrn_quads_c(y, quad_stride, x, x_stride, n_channels, n, size, scale, bias, ratio, limit);
+}
+
 // ---- quads to floats ------------------------------------------------------------------------------------------------
 
 void qcnn_dequantize_quads_avx2(size_t n, const uint8_t *quads, int n_channels, float scale, float *y, size_t channel_stride)
