@@ -79,10 +79,11 @@ static inline void sum_tile_c(size_t n_rows, size_t n_steps, const int8_t *weigh
 {
     for (size_t s = 0; s < n_steps; s++, weights += DENSE_ROWS_C * 4) {
         const uint8_t *quads = x + offsets[s];
-        for (size_t r = 0; r < n_rows; r++)
+        for (size_t r = 0; r < n_rows; r++) {
+            const int8_t *w = weights + 4 * r;
             for (size_t j = 0; j < DENSE_COLUMNS_C; j++)
-                for (size_t i = 0; i < 4; i++)
-                    sums[r][j] += weights[4 * r + i] * quads[4 * j + i];
+                sums[r][j] += w[0] * quads[4 * j] + w[1] * quads[4 * j + 1] + w[2] * quads[4 * j + 2] + w[3] * quads[4 * j + 3];
+        }
     }
 }
 
