@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Calibrated ranges. A copy of the network gives out all values that it computes; each worker runs samples through it and widens
-// ranges and peaks of its own, which are joined at the end: least and largest do not depend on who found them.
+// Calibrated ranges. A copy of the network gives out all values that it computes. Each sample's extremes are kept, and what nine
+// in ten stay within becomes the range.
 
 #include "compress/ranges.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/parallel.h"
@@ -12,10 +13,6 @@
 #include "model/container.h"
 
 enum { N_SAMPLES = 256, SAMPLES_PER_WORKER = 4, PIXELS = 256 }; // per worker: between two reports of progress
-
-typedef struct value_range {
-    float low, high;
-} value_range;
 
 // A codebook that a convolution reads.
 typedef struct peak_book {
@@ -27,9 +24,7 @@ typedef struct peak_book {
 typedef struct range_worker {
     qcnn_session *session;
     float *input, **outputs;
-    value_range *ranges; // [n_values]
-    float *peaks;        // of all codebooks
-    float *column;       // the inputs of a subspace at one position
+    float *column; // the inputs of a subspace at one position
 } range_worker;
 
 typedef struct range_job {
@@ -38,6 +33,8 @@ typedef struct range_job {
     int *places;            // [n_values]: which output of it gives the value, or -1
     peak_book *books;       // [n_tensors]
     size_t n_peaks, widest; // of all codebooks: peaks, and the widest subspace
+    float *lows, *highs;    // [n_values][N_SAMPLES]
+    float *peaks;           // [n_peaks][N_SAMPLES]
     range_worker *workers;
     int n_workers, first; // first: sample of the block
     qcnn_error *errors;   // [samples of a block]
@@ -53,8 +50,10 @@ static qcnn_status trace_all(range_job *job, const qcnn_model *model, const char
     traced->exact = true;
     traced->n_outputs = 0;
     job->places = qcnn_allocate(model->n_values, sizeof *job->places);
-    if (!job->places)
-        return qcnn_fail_memory(error, model->n_values * sizeof *job->places);
+    job->lows = qcnn_allocate_zeroed(model->n_values, N_SAMPLES * sizeof *job->lows);
+    job->highs = qcnn_allocate_zeroed(model->n_values, N_SAMPLES * sizeof *job->highs);
+    if (!job->places || !job->lows || !job->highs)
+        return qcnn_fail_memory(error, model->n_values * N_SAMPLES * sizeof *job->lows);
     for (size_t v = 0; v < model->n_values; v++)
         job->places[v] = -1;
     for (size_t n = 0; n < model->n_nodes; n++) {
@@ -102,58 +101,75 @@ static qcnn_status list_books(range_job *job, qcnn_error *error)
         job->n_peaks += book->n;
         job->widest = (size_t)codebook->subspace > job->widest ? (size_t)codebook->subspace : job->widest;
     }
-    return QCNN_OK;
+    job->peaks = qcnn_allocate_zeroed(job->n_peaks, N_SAMPLES * sizeof *job->peaks);
+    return job->peaks ? QCNN_OK : qcnn_fail_memory(error, job->n_peaks * N_SAMPLES * sizeof *job->peaks);
 }
 
 // ---- peaks ----------------------------------------------------------------------------------------------------------
 
-// The largest absolute scalar product of `column` with one of n_codewords words of `width`.
-static float largest_product(const float *column, size_t width, const float *words, size_t n_codewords, size_t stride)
+// Squared norms of n pixels of `width` channels.
+static void pixel_norms(const float *x, size_t plane, size_t width, size_t n, float *norms)
+{
+    memset(norms, 0, n * sizeof *norms);
+    for (size_t c = 0; c < width; c++)
+        for (size_t p = 0; p < n; p++)
+            norms[p] += x[c * plane + p] * x[c * plane + p];
+}
+
+// The largest absolute scalar product of pixel `x` with a codeword.
+static float largest_product(const float *x, size_t plane, size_t width, const float *words, const qcnn_codebook *book, float *column)
 {
     float largest = 0;
-    for (size_t k = 0; k < n_codewords; k++) {
+    for (size_t c = 0; c < width; c++)
+        column[c] = x[c * plane];
+    for (size_t k = 0; k < (size_t)book->n_codewords; k++) {
         float product = 0;
         for (size_t c = 0; c < width; c++)
-            product += column[c] * words[k * stride + c];
+            product += column[c] * words[k * (size_t)book->subspace + c];
         largest = fabsf(product) > largest ? fabsf(product) : largest;
     }
     return largest;
 }
 
-// Raises a peak by what `width` channels of a plane give. Pixels whose norm, times that of the longest codeword, is below the peak
-// cannot raise it (Cauchy-Schwarz; the factor covers rounding): few are left, and which they are changes nothing.
-static void raise_peak(const float *x, size_t plane, size_t width, const float *words, const qcnn_codebook *book, float norm, float *column,
-                       float *peak)
+// The largest entry of a subspace: that of the pixel with the largest norm, or of one whose norm, times that of the longest codeword
+// (`norm`), exceeds it (Cauchy-Schwarz; the factor covers rounding). Few are left, and which changes nothing.
+static float find_peak(const float *x, size_t plane, size_t width, const float *words, const qcnn_codebook *book, float norm, float *column)
 {
-    float norms[PIXELS];
-    for (size_t first = 0; first < plane; first += PIXELS) {
-        const size_t n = plane - first < PIXELS ? plane - first : PIXELS;
-        memset(norms, 0, sizeof norms);
-        for (size_t c = 0; c < width; c++)
-            for (size_t p = 0; p < n; p++)
-                norms[p] += x[c * plane + first + p] * x[c * plane + first + p];
-        for (size_t p = 0; p < n; p++) {
-            if (norms[p] * norm * 1.001F <= *peak * *peak)
-                continue;
-            for (size_t c = 0; c < width; c++)
-                column[c] = x[c * plane + first + p];
-            const float product = largest_product(column, width, words, (size_t)book->n_codewords, (size_t)book->subspace);
-            *peak = product > *peak ? product : *peak;
+    float norms[PIXELS], peak = 0, largest = 0;
+    size_t brightest = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t first = 0; first < plane; first += PIXELS) {
+            const size_t n = plane - first < PIXELS ? plane - first : PIXELS;
+            pixel_norms(x + first, plane, width, n, norms);
+            for (size_t p = 0; p < n; p++) {
+                if (pass == 0 && norms[p] > largest) {
+                    largest = norms[p];
+                    brightest = first + p;
+                } else if (pass == 1 && norms[p] * norm * 1.001F > peak * peak) {
+                    const float product = largest_product(x + first + p, plane, width, words, book, column);
+                    peak = product > peak ? product : peak;
+                }
+            }
         }
+        if (pass == 0)
+            peak = largest_product(x + brightest, plane, width, words, book, column);
     }
+    return peak;
 }
 
-// `x` is the input of a convolution, of `plane` positions.
-static void raise_peaks(const peak_book *book, const float *x, size_t plane, range_worker *worker)
+// Raises the peaks of sample `index` to those of a convolution with input `x`, of `plane` positions.
+static void raise_peaks(const range_job *job, const peak_book *book, const float *x, size_t plane, float *column, size_t index)
 {
     const qcnn_codebook *codebook = book->codebook;
     const size_t n_subspaces = (size_t)codebook->n_subspaces, n_inputs = (size_t)codebook->n_inputs, subspace = (size_t)codebook->subspace;
     for (size_t i = 0; i < book->n; i++) {
         const size_t group = i / n_subspaces, m = i % n_subspaces, set = codebook->n_sets > 1 ? i : m;
         const size_t left = n_inputs - m * subspace, width = left < subspace ? left : subspace;
-        raise_peak(x + (group * n_inputs + m * subspace) * plane, plane, width,
-                   codebook->codewords + set * (size_t)codebook->n_codewords * subspace, codebook, book->norms[set], worker->column,
-                   &worker->peaks[book->first + i]);
+        const float *words = codebook->codewords + set * (size_t)codebook->n_codewords * subspace;
+        const float peak =
+            find_peak(x + (group * n_inputs + m * subspace) * plane, plane, width, words, codebook, book->norms[set], column);
+        float *kept = &job->peaks[(book->first + i) * N_SAMPLES + index];
+        *kept = peak > *kept ? peak : *kept;
     }
 }
 
@@ -165,8 +181,6 @@ static void free_worker(const range_job *job, range_worker *worker)
         qcnn_release(worker->outputs[i]);
     qcnn_release(worker->outputs);
     qcnn_release(worker->input);
-    qcnn_release(worker->ranges);
-    qcnn_release(worker->peaks);
     qcnn_release(worker->column);
     qcnn_session_free(worker->session);
     *worker = (range_worker){ 0 };
@@ -175,18 +189,13 @@ static void free_worker(const range_job *job, range_worker *worker)
 static qcnn_status make_worker(const range_job *job, range_worker *worker, qcnn_error *error)
 {
     const qcnn_model *traced = job->traced;
-    const size_t n_outputs = traced->n_outputs, n_values = traced->n_values;
     QCNN_TRY(qcnn_session_create(traced, NULL, &worker->session, error));
     worker->input = qcnn_allocate(job->samples->n_elements, sizeof *worker->input);
-    worker->outputs = qcnn_allocate_zeroed(n_outputs, sizeof *worker->outputs);
-    worker->ranges = qcnn_allocate(n_values, sizeof *worker->ranges);
-    worker->peaks = qcnn_allocate_zeroed(job->n_peaks, sizeof *worker->peaks);
+    worker->outputs = qcnn_allocate_zeroed(traced->n_outputs, sizeof *worker->outputs);
     worker->column = qcnn_allocate(job->widest, sizeof *worker->column);
-    if (!worker->input || !worker->outputs || !worker->ranges || !worker->peaks || !worker->column)
-        return qcnn_fail_memory(error, job->samples->n_elements * sizeof *worker->input + n_values * sizeof *worker->ranges);
-    for (size_t v = 0; v < n_values; v++)
-        worker->ranges[v] = (value_range){ INFINITY, -INFINITY };
-    for (size_t i = 0; i < n_outputs; i++) {
+    if (!worker->input || !worker->outputs || !worker->column)
+        return qcnn_fail_memory(error, job->samples->n_elements * sizeof *worker->input);
+    for (size_t i = 0; i < traced->n_outputs; i++) {
         const size_t n = (size_t)qcnn_shape_elements(&traced->values[traced->outputs[i]].shape);
         worker->outputs[i] = qcnn_allocate(n, sizeof(float));
         if (!worker->outputs[i])
@@ -203,13 +212,17 @@ static const float *data_of(const range_job *job, const range_worker *worker, in
     return tensor >= 0 ? job->traced->tensors[tensor].data : worker->input;
 }
 
-static void widen(const range_job *job, range_worker *worker)
+static void keep_extremes(const range_job *job, const range_worker *worker, size_t index)
 {
     const qcnn_model *traced = job->traced;
-    for (size_t v = 0; v < traced->n_values; v++)
-        if (job->places[v] >= 0 || traced->inputs[0] == (int)v)
-            traced->kernels->range(data_of(job, worker, (int)v), (size_t)qcnn_shape_elements(&traced->values[v].shape),
-                                   &worker->ranges[v].low, &worker->ranges[v].high);
+    for (size_t v = 0; v < traced->n_values; v++) {
+        if (job->places[v] < 0 && traced->inputs[0] != (int)v)
+            continue;
+        float low = INFINITY, high = -INFINITY;
+        traced->kernels->range(data_of(job, worker, (int)v), (size_t)qcnn_shape_elements(&traced->values[v].shape), &low, &high);
+        job->lows[v * N_SAMPLES + index] = low;
+        job->highs[v * N_SAMPLES + index] = high;
+    }
     for (size_t n = 0; n < traced->n_nodes; n++) {
         const qcnn_node *node = &traced->nodes[n];
         const qcnn_tensor *weights = qcnn_node_weights(traced, node);
@@ -219,7 +232,7 @@ static void widen(const range_job *job, range_worker *worker)
             continue;
         const size_t n_channels = (size_t)shape->dims[1], plane = (size_t)qcnn_shape_elements(shape) / (size_t)shape->dims[0] / n_channels;
         for (size_t image = 0; image < (size_t)shape->dims[0]; image++)
-            raise_peaks(book, data_of(job, worker, node->inputs[0]) + image * n_channels * plane, plane, worker);
+            raise_peaks(job, book, data_of(job, worker, node->inputs[0]) + image * n_channels * plane, plane, worker->column, index);
     }
 }
 
@@ -234,7 +247,7 @@ static qcnn_status run_sample(const range_job *job, int index, range_worker *wor
     }
     QCNN_TRY(qcnn_samples_read(job->samples, QCNN_PART_FIT, index, worker->input, error));
     qcnn_run(worker->session, (const float *const[]){ worker->input }, worker->outputs);
-    widen(job, worker);
+    keep_extremes(job, worker, (size_t)index);
     return QCNN_OK;
 }
 
@@ -270,45 +283,54 @@ static qcnn_status run_samples(range_job *job, const qcnn_parallel *parallel, co
     return report(progress, 1, error);
 }
 
-// ---- joining --------------------------------------------------------------------------------------------------------
+// ---- choosing -------------------------------------------------------------------------------------------------------
 
-static void join_ranges(const range_job *job, qcnn_model *model)
+static int compare_floats(const void *a, const void *b)
+{
+    const float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+// What nine samples in ten stay within, or all where that is no more than `nothing`. The largest of all would make the step too coarse
+// for most of them; the others lose little, since few of their elements are cut (docs/method.md).
+static float usual(float *of_samples, float nothing)
+{
+    qsort(of_samples, N_SAMPLES, sizeof *of_samples, compare_floats);
+    const float chosen = of_samples[N_SAMPLES * 9 / 10];
+    return chosen > nothing ? chosen : of_samples[N_SAMPLES - 1];
+}
+
+static void choose_ranges(const range_job *job, qcnn_model *model)
 {
     for (size_t v = 0; v < model->n_values; v++) {
-        value_range all = { INFINITY, -INFINITY };
-        for (int w = 0; w < job->n_workers; w++)
-            if (job->workers[w].ranges) {
-                const value_range *one = &job->workers[w].ranges[v];
-                all.low = one->low < all.low ? one->low : all.low;
-                all.high = one->high > all.high ? one->high : all.high;
-            }
-        if (all.low >= -QCNN_MAX_SCALE && all.low < all.high && all.high <= QCNN_MAX_SCALE) {
-            model->values[v].low = all.low;
-            model->values[v].high = all.high;
+        float *lows = job->lows + v * N_SAMPLES, *highs = job->highs + v * N_SAMPLES;
+        for (int i = 0; i < N_SAMPLES; i++)
+            lows[i] = -lows[i];
+        const float low = -usual(lows, -INFINITY), high = usual(highs, low);
+        if (low >= -QCNN_MAX_SCALE && low < high && high <= QCNN_MAX_SCALE) {
+            model->values[v].low = low;
+            model->values[v].high = high;
         }
     }
 }
 
-static qcnn_status join_peaks(const range_job *job, qcnn_model *model, qcnn_error *error)
+static qcnn_status choose_peaks(const range_job *job, qcnn_model *model, qcnn_error *error)
 {
     for (size_t t = 0; t < model->n_tensors; t++) {
         const peak_book *book = &job->books[t];
         if (!book->codebook)
             continue;
-        float *peaks = qcnn_allocate_zeroed(book->n, sizeof *peaks), largest = 0;
+        float *peaks = qcnn_allocate(book->n, sizeof *peaks), largest = 0;
         if (!peaks)
             return qcnn_fail_memory(error, book->n * sizeof *peaks);
-        for (int w = 0; w < job->n_workers; w++)
-            for (size_t i = 0; job->workers[w].peaks && i < book->n; i++) {
-                const float peak = job->workers[w].peaks[book->first + i];
-                peaks[i] = peak > peaks[i] ? peak : peaks[i];
-                largest = peaks[i] > largest ? peaks[i] : largest;
-            }
-        if (largest > QCNN_MAX_SCALE) {
-            qcnn_release(peaks);
-            continue;
+        for (size_t i = 0; i < book->n; i++) {
+            peaks[i] = usual(job->peaks + (book->first + i) * N_SAMPLES, 0);
+            largest = peaks[i] > largest ? peaks[i] : largest;
         }
-        model->tensors[t].codebook.peaks = model->tensors[t].owned_peaks = peaks;
+        if (largest <= QCNN_MAX_SCALE)
+            model->tensors[t].codebook.peaks = model->tensors[t].owned_peaks = peaks;
+        else
+            qcnn_release(peaks);
     }
     return QCNN_OK;
 }
@@ -323,6 +345,9 @@ static void clear_job(range_job *job)
     qcnn_release(job->errors);
     qcnn_release(job->books);
     qcnn_release(job->places);
+    qcnn_release(job->lows);
+    qcnn_release(job->highs);
+    qcnn_release(job->peaks);
     qcnn_model_free(job->traced);
 }
 
@@ -336,8 +361,8 @@ static qcnn_status find_ranges(qcnn_model *model, const char *kernels, const qcn
     if (status == QCNN_OK)
         status = run_samples(&job, parallel, progress, error);
     if (status == QCNN_OK) {
-        join_ranges(&job, model);
-        status = join_peaks(&job, model, error);
+        choose_ranges(&job, model);
+        status = choose_peaks(&job, model, error);
     }
     clear_job(&job);
     return status;
