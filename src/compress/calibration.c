@@ -6,7 +6,7 @@
 #include "base/rng.h"
 #include "compress/walk.h"
 
-enum { CONV_SAMPLES = 4000, FC_SAMPLES = 8000, HELD_OUT_SAMPLES = 300, POSITIONS = 16, MAX_TEAMS = 2 };
+enum { CONV_SAMPLES = 4000, LEAST_CONV_SAMPLES = 640, FC_SAMPLES = 8000, HELD_OUT_SAMPLES = 300, POSITIONS = 16, MAX_TEAMS = 2 };
 static const uint64_t keep_bytes = (uint64_t)600 << 20; // of one walk at one stop
 
 // The same samples through both networks.
@@ -20,9 +20,26 @@ struct qcnn_calibration {
     const qcnn_model *original, *compressed; // compressed: NULL while there is no difference
     const qcnn_compress_options *options;
     qcnn_samples samples;
+    int conv_samples;      // for layers with many rows a sample
     team teams[MAX_TEAMS]; // only the first has held-out samples
     int n_teams;
 };
+
+// Fewer samples, and more positions of each, where a walk could not keep what convolutions of so many read: it would run the layers before
+// them again for each.
+static int choose_conv_samples(const qcnn_model *model)
+{
+    uint64_t most = 1;
+    for (size_t n = 0; n < model->n_nodes; n++) {
+        const int input = model->nodes[n].op == QCNN_OP_CONV ? model->nodes[n].inputs[0] : model->inputs[0];
+        const uint64_t n_bytes = input == model->inputs[0] ? 0 : sizeof(uint16_t) * qcnn_shape_elements(&model->values[input].shape);
+        most = n_bytes > most ? n_bytes : most;
+    }
+    const uint64_t fitting = keep_bytes / most;
+    return fitting >= CONV_SAMPLES + HELD_OUT_SAMPLES        ? CONV_SAMPLES
+           : fitting < LEAST_CONV_SAMPLES + HELD_OUT_SAMPLES ? LEAST_CONV_SAMPLES
+                                                             : (int)fitting - HELD_OUT_SAMPLES;
+}
 
 qcnn_status qcnn_calibration_open(const qcnn_model *original, const qcnn_compress_options *options, qcnn_calibration **result,
                                   qcnn_error *error)
@@ -33,6 +50,7 @@ qcnn_status qcnn_calibration_open(const qcnn_model *original, const qcnn_compres
         return qcnn_fail_memory(error, sizeof *c);
     c->original = original;
     c->options = options;
+    c->conv_samples = choose_conv_samples(original);
     const uint64_t seed = qcnn_rng_split(options->seed, original->n_nodes);
     const qcnn_status status = qcnn_samples_open(original, options->calibration, options->preprocess, seed, &c->samples, error);
     if (status != QCNN_OK) {
@@ -82,7 +100,7 @@ static qcnn_status add_team(qcnn_calibration *c, int first, int n_fit, int n_hel
 
 static qcnn_status choose_teams(qcnn_calibration *c, const qcnn_node *node, qcnn_error *error)
 {
-    const int wanted = gives_many_rows(c, node) ? CONV_SAMPLES : FC_SAMPLES, n_held = c->samples.n_images[QCNN_PART_HELD_OUT];
+    const int wanted = gives_many_rows(c, node) ? c->conv_samples : FC_SAMPLES, n_held = c->samples.n_images[QCNN_PART_HELD_OUT];
     if (c->n_teams == 0)
         return add_team(c, 0, wanted, n_held < HELD_OUT_SAMPLES ? n_held : HELD_OUT_SAMPLES, error);
     if (c->n_teams == 1 && c->teams[0].n[0] < wanted)
@@ -174,7 +192,8 @@ qcnn_status qcnn_calibration_gather(qcnn_calibration *c, size_t node, const qcnn
 {
     QCNN_TRY(begin(c, node, error));
     gathering g = new_gathering(c, node, progress);
-    QCNN_TRY(qcnn_statistics_begin(c->original, node, POSITIONS, g.n_all - c->teams[0].n[1], c->teams[0].n[1],
+    const int n_positions = POSITIONS * CONV_SAMPLES / c->conv_samples;
+    QCNN_TRY(qcnn_statistics_begin(c->original, node, n_positions, g.n_all - c->teams[0].n[1], c->teams[0].n[1],
                                    qcnn_rng_split(c->options->seed, node), c->options->parallel, &g.builder, error));
     const qcnn_status status = gather_teams(c, &g, error);
     if (status == QCNN_OK)

@@ -11,7 +11,7 @@
 #include "compress/blas.h"
 #include "engine/layers.h"
 
-enum { BLOCK_ROWS = 1024, MAX_BATCH = 256 };
+enum { BLOCK_ROWS = 1024, MAX_BATCH = 256, BATCH_ROWS = 4096 };
 
 struct qcnn_statistics_builder {
     qcnn_statistics s;
@@ -19,6 +19,7 @@ struct qcnn_statistics_builder {
     qcnn_window window;
     int n_channels;                 // of a group
     int n_positions, n_fit_samples; // positions taken of a sample
+    int max_batch;                  // samples gathered at once
     uint64_t seed;
     bool shifted;
     float *shift;     // [groups][n]
@@ -108,7 +109,8 @@ static qcnn_status allocate(qcnn_statistics_builder *b, int n_held_samples, qcnn
     qcnn_statistics *s = &b->s;
     const size_t n = (size_t)s->n, n_outputs = (size_t)s->n_outputs, width = (size_t)s->groups * n;
     const size_t n_held = (size_t)n_held_samples * (size_t)b->n_positions;
-    b->capacity = BLOCK_ROWS + b->n_positions * MAX_BATCH;
+    b->max_batch = b->n_positions * MAX_BATCH <= BATCH_ROWS ? MAX_BATCH : b->n_positions < BATCH_ROWS ? BATCH_ROWS / b->n_positions : 1;
+    b->capacity = BLOCK_ROWS + b->n_positions * b->max_batch;
     QCNN_TRY(new_matrices(s->groups, n, n_outputs, &s->weights, error));
     QCNN_TRY(new_matrices(s->groups, n, n, &s->gram, error));
     QCNN_TRY(new_matrices(s->groups, n, n_outputs, &s->cross, error));
@@ -315,7 +317,7 @@ void qcnn_statistics_add(qcnn_statistics_builder *b, int first, int n, const flo
         flush(b);
     for (int done = 0; done < n;) {
         const int left_to_fit = held ? n - done : b->n_fit_samples - first - done;
-        int batch = n - done < MAX_BATCH ? n - done : MAX_BATCH;
+        int batch = n - done < b->max_batch ? n - done : b->max_batch;
         if (left_to_fit <= 0) { // the rest is held out
             qcnn_statistics_add(b, first + done, n - done, x + done, o + done);
             return;
