@@ -278,8 +278,10 @@ enum {
     FC_FLUSH = 256, // rows after which those could overflow
 };
 
-// Adds FC_ROWS rows to the words of blocks of 64 outputs, [all, odd][32] as in sum_blocks.
-VBMI_INLINE void sum_rows_vbmi(int registers, size_t n_blocks, const uint8_t *const *codes, const uint8_t *tables, uint16_t *words)
+// Adds FC_ROWS rows to the words of blocks of 64 outputs, [all, odd][32] as in sum_blocks, and fetches the codes of the rows to come: they
+// are used once, and a page is over before the processor has noticed.
+VBMI_INLINE void sum_rows_vbmi(int registers, size_t n_blocks, const uint8_t *const *codes, const uint8_t *const *ahead,
+                               const uint8_t *tables, uint16_t *words)
 {
     byte_table table[FC_ROWS];
 #pragma GCC unroll 8
@@ -289,6 +291,7 @@ VBMI_INLINE void sum_rows_vbmi(int registers, size_t n_blocks, const uint8_t *co
         __m512i all = _mm512_load_si512(words + o), odd = _mm512_load_si512(words + o + 32);
 #pragma GCC unroll 8
         for (int r = 0; r < FC_ROWS; r++) {
+            _mm_prefetch((const char *)ahead[r] + o, _MM_HINT_T0);
             const __m512i entries = look_up(&table[r], registers, _mm512_loadu_si512(codes[r] + o));
             all = _mm512_add_epi16(all, entries);
             odd = _mm512_add_epi16(odd, _mm512_srli_epi16(entries, 8));
@@ -300,7 +303,7 @@ VBMI_INLINE void sum_rows_vbmi(int registers, size_t n_blocks, const uint8_t *co
 
 // FC_ROWS rows, the first `n` of them there.
 static __attribute__((noinline)) void sum_chunk_vbmi(size_t width, size_t n_outputs, size_t n, const uint8_t *const *codes,
-                                                     const uint8_t *tables, uint16_t *words)
+                                                     const uint8_t *const *ahead, const uint8_t *tables, uint16_t *words)
 {
     const size_t blocks = n_outputs / 64, left = n_outputs % 64;
     const int registers = width <= 64 ? 1 : width == 128 ? 2 : 4;
@@ -320,9 +323,9 @@ static __attribute__((noinline)) void sum_chunk_vbmi(size_t width, size_t n_outp
     }
     for (size_t m = blocks;; m = 1, codes = last_codes) {
         switch (registers) {
-        case 1: sum_rows_vbmi(1, m, codes, tables, words); break;
-        case 2: sum_rows_vbmi(2, m, codes, tables, words); break;
-        default: sum_rows_vbmi(4, m, codes, tables, words);
+        case 1: sum_rows_vbmi(1, m, codes, ahead, tables, words); break;
+        case 2: sum_rows_vbmi(2, m, codes, ahead, tables, words); break;
+        default: sum_rows_vbmi(4, m, codes, ahead, tables, words);
         }
         if (left == 0 || codes == last_codes)
             break;
@@ -337,10 +340,12 @@ static void sum_fc_vbmi(size_t width, size_t n_outputs, size_t n_rows, const uin
     uint16_t words[FC_BLOCKS * 64] __attribute__((aligned(64)));
     __builtin_memset(words, 0, (n_outputs + 63) / 64 * 128);
     for (size_t r = 0; r < n_rows; r += FC_ROWS) {
-        const uint8_t *row_codes[FC_ROWS];
-        for (size_t i = 0; i < FC_ROWS; i++)
+        const uint8_t *row_codes[FC_ROWS], *ahead[FC_ROWS];
+        for (size_t i = 0; i < FC_ROWS; i++) {
             row_codes[i] = codes + rows[r + i < n_rows ? r + i : r] * code_stride;
-        sum_chunk_vbmi(width, n_outputs, n_rows - r, row_codes, tables + r * width, words);
+            ahead[i] = r + FC_ROWS + i < n_rows ? codes + rows[r + FC_ROWS + i] * code_stride : row_codes[i];
+        }
+        sum_chunk_vbmi(width, n_outputs, n_rows - r, row_codes, ahead, tables + r * width, words);
     }
     for (size_t o = 0; o < n_outputs; o += 64) {
         const __m512i all = _mm512_load_si512(words + o), odd = _mm512_load_si512(words + o + 32);
