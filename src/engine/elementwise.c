@@ -118,8 +118,14 @@ static void run_binary_range(void *argument, int64_t begin, int64_t end, int wor
 
 static void binary_run(const qcnn_step *step, const qcnn_parallel *parallel)
 {
+    if (step->output_quads) {
+        qcnn_add_planes_run(step, parallel);
+        return;
+    }
     binary_job job = binary_measure(step);
     qcnn_for_range(parallel, (int64_t)qcnn_shape_elements(&step->output_shape), ELEMENTS_PER_TASK, run_binary_range, &job);
 }
 
-const qcnn_layer_type qcnn_layer_binary = { .run = binary_run };
+const qcnn_layer_type qcnn_layer_binary = {
+    .plan = qcnn_add_planes_plan, .run = binary_run, .reads_quads = qcnn_adds_planes, .writes_quads = qcnn_adds_to_plane
+};

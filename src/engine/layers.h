@@ -64,6 +64,12 @@ static inline bool qcnn_only_holds(const qcnn_activation *activation)
 }
 int qcnn_held_to(const qcnn_activation *activation, const qcnn_format *format);
 
+// Additions with a byte plane for output (add_planes.c); elementwise.c hands over to it.
+bool qcnn_adds_planes(const qcnn_step *step);
+bool qcnn_adds_to_plane(const qcnn_step *step);
+void qcnn_add_planes_plan(qcnn_step *step);
+void qcnn_add_planes_run(const qcnn_step *step, const qcnn_parallel *parallel);
+
 // Activation of a fused layer over n elements in place; nothing for QCNN_IDENTITY.
 static inline void qcnn_fused_activation(const qcnn_step *step, float *y, size_t n)
 {

@@ -95,7 +95,8 @@ static void ask_layer(plane_choice *choice, size_t n)
     set_formats(choice, step);
     const bool reads = layer->reads_quads && layer->reads_quads(step);
     for (int i = 0; i < node->n_inputs; i++)
-        if (node->inputs[i] >= 0 && qcnn_is_plane(format_of(choice, node->inputs[i])) && (!reads || (i > 0 && node->op != QCNN_OP_CONCAT)))
+        if (node->inputs[i] >= 0 && qcnn_is_plane(format_of(choice, node->inputs[i])) &&
+            (!reads || (i > 0 && node->op != QCNN_OP_CONCAT && node->op != QCNN_OP_BINARY)))
             take_back(choice, node->inputs[i]);
     set_formats(choice, step);
     if (qcnn_is_plane(&step->output_format) && !(layer->writes_quads && layer->writes_quads(step)))

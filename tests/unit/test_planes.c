@@ -60,7 +60,7 @@ static int grow_conv(growing *net, int x, int64_t inputs, int64_t outputs, int k
 
 static int grow_pool(growing *net, int x, qcnn_op op)
 {
-    const int kernel = between(net->rng, 2, 3), stride = between(net->rng, 1, 2), padding = between(net->rng, 0, 1);
+    const int kernel = net->side < 3 ? 2 : between(net->rng, 2, 3), stride = between(net->rng, 1, 2), padding = between(net->rng, 0, 1);
     const qcnn_attributes a = build_window(2, kernel, stride, padding);
     net->side = (net->side + 2 * padding - kernel) / stride + 1;
     return build_node(net->model, op, &a, 1, x);
@@ -78,11 +78,24 @@ static int grow_fire(growing *net, int x)
     return build_node(net->model, QCNN_OP_CONCAT, &(qcnn_attributes){ .axis = 1 }, 2, a, b);
 }
 
+// x + conv(x): a plane and floats, or two planes. (Not floats alone: the first layer's are a plane.)
+static int grow_sum(growing *net, int x)
+{
+    const int64_t channels = net->channels, side = net->side;
+    const int y = grow_conv(net, x, channels, channels, 1, 1, 1, false);
+    assert_int_equal(net->side, side);
+    if (between(net->rng, 0, 1)) // its range reaches below zero
+        net->model->nodes[net->model->n_nodes - 1].attributes.activation.function = QCNN_IDENTITY;
+    qcnn_attributes a = { .function = QCNN_ADD };
+    set_activation(net, &a);
+    return build_node(net->model, QCNN_OP_BINARY, &a, 2, between(net->rng, 0, 1) ? x : y, between(net->rng, 0, 3) ? y : x);
+}
+
 static int grow(growing *net, int x)
 {
     const int64_t inputs = net->channels;
     const qcnn_attributes lrn = { .lrn_size = 5, .lrn_alpha = 0.5F, .lrn_beta = 0.75F, .lrn_bias = 1.5F };
-    switch (between(net->rng, 0, 8)) {
+    switch (between(net->rng, 0, 9)) {
     case 0: return grow_conv(net, x, inputs, between(net->rng, 1, 21), 1, 1, 1, false);
     case 1: return grow_conv(net, x, inputs, between(net->rng, 1, 21), 3, between(net->rng, 1, 2), 1, false);
     case 2: return inputs % 8 ? grow_conv(net, x, inputs, 16, 2, 1, 1, false) : grow_conv(net, x, inputs, 24, 3, 1, 2, false);
@@ -92,6 +105,7 @@ static int grow(growing *net, int x)
     case 4: return inputs % 8 ? grow_conv(net, x, inputs, 8, 1, 1, 1, false) : grow_conv(net, x, inputs, 128, 3, 1, 2, true);
     case 5: return grow_pool(net, x, QCNN_OP_MAX_POOL);
     case 6: return grow_fire(net, x);
+    case 8: return grow_sum(net, x);
     case 7: return build_node(net->model, QCNN_OP_LRN, &lrn, 1, x);
     default: return build_node(net->model, QCNN_OP_UNARY, &(qcnn_attributes){ .function = QCNN_IDENTITY }, 1, x); // a view
     }
