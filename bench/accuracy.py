@@ -38,15 +38,15 @@ def theirs(network, engine, name, rows):
     return {"images": len(rows), "top1": top1, "top5": top5}
 
 
-def judge(network, files, limit):
-    """{contestant: {images, top1, top5}}; `files` are (key, title, path) of ours."""
-    rows = networks.labelled(network, limit)
+def judge(network, files, limit, limit_of_peers=None):
+    """{contestant: {images, top1, top5}}; `files` are (key, title, path) of ours; the peers may take fewer images."""
+    rows, rows_of_peers = networks.labelled(network, limit), networks.labelled(network, limit_of_peers or limit)
     memory_path = network.path("accuracy.json")
     memory = json.load(open(memory_path)) if os.path.exists(memory_path) else {}
     binary = os.stat(os.path.join(networks.ROOT, "build/qcnn")).st_mtime
     results = {}
 
-    def remembered(key, path, state, function):
+    def remembered(key, path, state, rows, function):
         stat = os.stat(path + ".bin" if not os.path.exists(path) else path)
         mark = [path, stat.st_size, stat.st_mtime, len(rows), state]
         if memory.get(key, {}).get("mark") != mark:
@@ -57,9 +57,9 @@ def judge(network, files, limit):
         results[key] = memory[key]["answer"]
 
     for key, engine, name in PEERS:
-        remembered(key, network.path(name), engine, lambda: theirs(network, engine, name, rows))
-    remembered("qcnn-dense", network.path("float.onnx"), binary, lambda: ours(network, network.path("float.onnx"), len(rows), None))
+        remembered(key, network.path(name), engine, rows_of_peers, lambda: theirs(network, engine, name, rows_of_peers))
+    remembered("qcnn-dense", network.path("float.onnx"), binary, rows, lambda: ours(network, network.path("float.onnx"), len(rows), None))
     for key, _, path in files:
         for suffix, kernels in (("", None), ("-avx2", "avx2")):
-            remembered("qcnn-" + key + suffix, path, binary, lambda: ours(network, path, len(rows), kernels))
+            remembered("qcnn-" + key + suffix, path, binary, rows, lambda: ours(network, path, len(rows), kernels))
     return results

@@ -184,18 +184,18 @@ def run_network(network, arguments):
         print(f"{network.title}: {COLD_MB} MB touched before each run", file=sys.stderr, flush=True)
         result["tables"].append(measure(network, files, 1, 1, 3, seconds, COLD_MB, peers=PEERS[:4:3], all_of_ours=False))
     if network.is_real and not arguments.no_accuracy:
-        result["accuracy"] = accuracy.judge(network, files, arguments.images or (300 if quick else None))
+        result["accuracy"] = accuracy.judge(network, files, arguments.images or (300 if quick else None), arguments.peer_images)
     return result
 
 
-def add_accuracy(path, n_images):
+def add_accuracy(path, n_images, n_of_peers):
     """Judges what an earlier run timed: that needs no quiet machine."""
     with open(path) as file:
         results = json.load(file)
     for network in networks.NETWORKS:
         if network.is_real and network.key in results["networks"]:
             files = [(key, title, compressed(network, key, options)) for key, title, options in network.files]
-            results["networks"][network.key]["accuracy"] = accuracy.judge(network, files, n_images)
+            results["networks"][network.key]["accuracy"] = accuracy.judge(network, files, n_images, n_of_peers)
     with open(path, "w") as file:
         json.dump(results, file, indent=1)
 
@@ -206,6 +206,7 @@ def main():
     parser.add_argument("--networks", default=",".join(network.key for network in networks.NETWORKS))
     parser.add_argument("--only-accuracy", action="store_true", help="time nothing: add accuracy to an earlier run's results")
     parser.add_argument("--images", type=int, help="photographs that accuracy is judged on")
+    parser.add_argument("--peer-images", type=int, help="photographs for the peers, which take their time (default: as many)")
     parser.add_argument("--no-accuracy", action="store_true")
     parser.add_argument("--tables", help="THREADSxBATCH,... instead of the mode's own")
     parser.add_argument("--rounds", type=int)
@@ -214,7 +215,7 @@ def main():
     parser.add_argument("-o", "--output", default=os.path.join(networks.WORK, "results.json"))
     arguments = parser.parse_args()
     if arguments.only_accuracy:
-        add_accuracy(arguments.output, arguments.images)
+        add_accuracy(arguments.output, arguments.images, arguments.peer_images)
         return
     chosen = [network for network in networks.NETWORKS if network.key in arguments.networks.split(",")]
     results = {"date": datetime.datetime.now().isoformat(timespec="minutes"), "mode": "quick" if arguments.quick else "full", "networks": {}}

@@ -120,19 +120,21 @@ def setting(name, options, bundled=""):
     return os.environ.get("QCNN_BENCH_" + name, options).split()
 
 
+RANGES = "--preset q-cnn --correction none --calib CALIB"  # photographs for the ranges of activations alone: quick, also for generated weights
+
 # SqueezeNet's 1x1 layers gain nothing from codebooks that are as large as the weights: they run dense in bytes in any case.
 SQUEEZENET = "--set conv1=dense," + ",".join(f"fire{i}/conv1x1_1=dense,fire{i}/conv1x1_2=dense,fire{i}/conv3x3_2=2/256" for i in range(2, 10)) + \
-    ",conv_final=2/256"
+    ",conv_final=2/256 --correction none --calib CALIB"
 
 
 NETWORKS = (
     Network("alexnet", "AlexNet (200 classes)", "alexnet200", "alexnet200.onnx", files=(
-        ("paper", "paper's settings", setting("ALEXNET_PAPER", "--preset q-cnn")),
-        ("small", "1/25 of the size", setting("ALEXNET_SMALL", "--preset q-cnn --set conv2=4/128,conv3=4/128,conv4=4/128,conv5=4/128,fc6=8/128,fc7=8/128", "models/alexnet200.qcnn")))),
+        ("paper", "paper's settings", setting("ALEXNET_PAPER", RANGES)),
+        ("small", "1/25 of the size", setting("ALEXNET_SMALL", "--preset q-cnn --correction none --calib CALIB --set conv2=4/128,conv3=4/128,conv4=4/128,conv5=4/128,fc6=8/128,fc7=8/128", "models/alexnet200.qcnn")))),
     Network("vgg16", "VGG-16 shapes", "squeezenet1000", build=build_vgg16, files=(
-        ("qcnn", "conv 8/128, fc 4/32", setting("VGG16", "--preset q-cnn")),)),
+        ("qcnn", "conv 8/128, fc 4/32", setting("VGG16", RANGES)),)),
     Network("resnet18", "ResNet-18 shapes", "squeezenet1000", build=build_resnet18, files=(
-        ("qcnn", "fastest", setting("RESNET18", "--preset q-cnn")),)),
+        ("qcnn", "fastest", setting("RESNET18", RANGES)),)),
     Network("squeezenet", "SqueezeNet 1.0", "squeezenet1000", "squeezenet.onnx", files=(
         ("qcnn", "fastest", setting("SQUEEZENET", SQUEEZENET)),)),
 )
