@@ -143,9 +143,19 @@ def measure(network, files, threads, batch, rounds, seconds, cold_mb=0, **chosen
     return {"threads": threads, "batch": batch, "cold_mb": cold_mb, "rows": rows}
 
 
-def memory_of_ours(network, path, photo):
-    result = qcnn("bench", path, "--image", photo, "--repeat", 1, "--warm-up", 0, "--preprocess", network.path("preprocess.json"))
-    return result["peak_rss_bytes"]
+def memory_of_ours(network, path, threads):
+    """Peak bytes of a process that loads the file and runs the largest of the first photographs once, as `qcnn classify` does."""
+    photo = max((name for name, _ in networks.labelled(network, 100)), key=os.path.getsize)
+    return qcnn("bench", path, "--image", photo, "--repeat", 1, "--warm-up", 0, "--threads", threads,
+                "--preprocess", network.path("preprocess.json"))["peak_rss_bytes"]
+
+
+def facts_of_file(network, key, title, path, options):
+    facts = qcnn("inspect", path)
+    return {"key": "qcnn-" + key, "title": title, "options": " ".join(options), "file_bytes": facts["file_bytes"],
+            "ratio": facts["ratio"], "calibrated": facts["calibrated"],
+            "peak_bytes": [memory_of_ours(network, path, threads) for threads in (1, 2)],
+            "layers": {layer["name"]: {"method": layer["method"], **layer["operations"]} for layer in facts["layers"]}}
 
 
 def machine():
@@ -162,6 +172,16 @@ def machine():
             "load": os.getloadavg()[0], "peaks": peaks}
 
 
+def merge(earlier, result):
+    """Tables and accuracy of an earlier run that this one has not made anew."""
+    def place(table):
+        return table["threads"], table["batch"], table["cold_mb"]
+    new = [place(table) for table in result["tables"]]
+    result["tables"] = sorted(result["tables"] + [table for table in earlier["tables"] if place(table) not in new],
+                              key=lambda table: (table["cold_mb"], table["batch"], table["threads"]))
+    return {**{key: earlier[key] for key in ("accuracy",) if key in earlier}, **result}
+
+
 def run_network(network, arguments):
     quick = arguments.quick
     files = [(key, title, compressed(network, key, options)) for key, title, options in network.files]
@@ -170,17 +190,13 @@ def run_network(network, arguments):
     rounds, seconds = arguments.rounds or (5 if quick else 9), arguments.seconds or (0.25 if quick else 0.8)
     result = {"title": network.title, "real": network.is_real, "tables": [], "files": []}
     for (key, title, path), (_, _, options) in zip(files, network.files):
-        facts = qcnn("inspect", path)
-        photo = networks.labelled(network)[0][0]
-        result["files"].append({"key": "qcnn-" + key, "title": title, "options": " ".join(options), "file_bytes": facts["file_bytes"],
-                                "ratio": facts["ratio"], "peak_bytes": memory_of_ours(network, path, photo),
-                                "methods": {layer["name"]: layer["method"] for layer in facts["layers"]}})
+        result["files"].append(facts_of_file(network, key, title, path, options))
     for table in (arguments.tables or ("1x1,2x1" if quick else "1x1,2x1,1x16,2x16")).split(","):
         threads, batch = map(int, table.split("x"))
         print(f"{network.title}: {threads} thread(s), batch {batch}", file=sys.stderr, flush=True)
         result["tables"].append(measure(network, files, threads, batch, rounds if batch == 1 else max(3, rounds // 2),
                                         seconds, all_of_ours=threads == 1))
-    if network.key == "alexnet":
+    if network.key == "alexnet" and result["tables"][0]["batch"] == 1:
         print(f"{network.title}: {COLD_MB} MB touched before each run", file=sys.stderr, flush=True)
         result["tables"].append(measure(network, files, 1, 1, 3, seconds, COLD_MB, peers=PEERS[:4:3], all_of_ours=False))
     if network.is_real and not arguments.no_accuracy:
@@ -211,7 +227,7 @@ def main():
     parser.add_argument("--tables", help="THREADSxBATCH,... instead of the mode's own")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float, help="of a contestant's turn, about")
-    parser.add_argument("--keep", action="store_true", help="keep what an earlier run found for networks that this one leaves out")
+    parser.add_argument("--keep", action="store_true", help="keep the networks and tables of an earlier run that this one leaves out")
     parser.add_argument("-o", "--output", default=os.path.join(networks.WORK, "results.json"))
     arguments = parser.parse_args()
     if arguments.only_accuracy:
@@ -229,7 +245,9 @@ def main():
             print(f"SKIPPED: {network.title}: ../shared/data/{network.data} is absent", file=sys.stderr)
             continue
         quantize.quantize(network)
-        results["networks"][network.key] = run_network(network, arguments)
+        earlier = results["networks"].get(network.key)
+        result = run_network(network, arguments)
+        results["networks"][network.key] = merge(earlier, result) if earlier else result
         results["machine_after"] = machine()
         with open(arguments.output + ".partial", "w") as file:
             json.dump(results, file, indent=1)

@@ -46,12 +46,27 @@ static double seconds(void)
 #define FMA_512(c) c = _mm512_fmadd_ps(a, b, c);
 #define INT8_512(c) c = _mm512_dpbusd_epi32(c, a, b);
 #define LOOKUP_512(c) c = _mm512_permutex2var_epi8(a, c, b);
+// Looks up and adds words: an even output's entry with 256 times the odd one's, then the odd one's.
+#define LOOKUP_SUM_256(c)                                                                                                                  \
+    {                                                                                                                                      \
+        const __m256i entries = _mm256_shuffle_epi8(a, b);                                                                                 \
+        c = _mm256_add_epi16(_mm256_add_epi16(c, entries), _mm256_srli_epi16(entries, 8));                                                 \
+        OPAQUE(b)                                                                                                                          \
+    }
+#define LOOKUP_SUM_512(c)                                                                                                                  \
+    {                                                                                                                                      \
+        const __m512i entries = _mm512_permutex2var_epi8(a, b, a);                                                                         \
+        c = _mm512_add_epi16(_mm512_add_epi16(c, entries), _mm512_srli_epi16(entries, 8));                                                 \
+        OPAQUE(b)                                                                                                                          \
+    }
 LOOP(__m256, fma_avx2, "avx2,fma", _mm256_set1_ps(0.5f), FMA_256)
 LOOP(__m256i, int8_avx2, "avx2", _mm256_set1_epi8(1), INT8_256)
 LOOP(__m256i, lookup_avx2, "avx2", _mm256_set1_epi8(1), LOOKUP_256)
+LOOP(__m256i, lookup_sum_avx2, "avx2", _mm256_set1_epi8(1), LOOKUP_SUM_256)
 LOOP(__m512, fma_avx512, "avx512f", _mm512_set1_ps(0.5f), FMA_512)
 LOOP(__m512i, int8_avx512, "avx512f,avx512bw,avx512vnni", _mm512_set1_epi8(1), INT8_512)
 LOOP(__m512i, lookup_avx512, "avx512f,avx512bw,avx512vbmi", _mm512_set1_epi8(1), LOOKUP_512)
+LOOP(__m512i, lookup_sum_avx512, "avx512f,avx512bw,avx512vbmi", _mm512_set1_epi8(1), LOOKUP_SUM_512)
 
 // Billions a second at the best of N_TURNS turns: `per_step` of them in each step of a chain.
 static double rate(void (*loop)(void), int per_step)
@@ -101,6 +116,8 @@ int main(void)
            vnni ? rate(int8_avx512, 64) : rate(int8_avx2, 32), vbmi ? rate(lookup_avx512, 64) : rate(lookup_avx2, 32));
     printf("\"float32_avx2_g\": %.1f, \"int8_avx2_g\": %.1f, \"lookup_avx2_g\": %.1f, ", rate(fma_avx2, 8), rate(int8_avx2, 32),
            rate(lookup_avx2, 32));
+    printf("\"lookup_sum_g\": %.1f, \"lookup_sum_avx2_g\": %.1f, ", vbmi ? rate(lookup_sum_avx512, 64) : rate(lookup_sum_avx2, 32),
+           rate(lookup_sum_avx2, 32));
     printf("\"read_512k_gb\": %.1f, \"read_8m_gb\": %.1f, \"read_256m_gb\": %.1f, ", read_rate((size_t)512 << 10),
            read_rate((size_t)8 << 20), read_rate((size_t)256 << 20));
     printf("\"instructions\": \"%s\"}\n", vnni && vbmi ? "AVX-512 VNNI VBMI" : avx512 ? "AVX-512" : "AVX2");

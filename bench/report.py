@@ -56,13 +56,20 @@ def machine_text(results):
     if peaks:
         after = results.get("machine_after", machine)["peaks"]
         lines.append(f"One core's peaks in the same run, before (after): float32 {peaks['float32_g']} ({after['float32_g']}) G multiply-adds a second, "
-                     f"int8 {peaks['int8_g']} ({after['int8_g']}), byte look-ups out of registers {peaks['lookup_g']} ({after['lookup_g']}) G a second "
-                     f"({peaks['instructions']}); with AVX2 alone {peaks['float32_avx2_g']}, {peaks['int8_avx2_g']} and {peaks['lookup_avx2_g']}. "
+                     f"int8 {peaks['int8_g']} ({after['int8_g']}), byte look-ups out of registers {peaks['lookup_g']} ({after['lookup_g']}) G a second, "
+                     f"with their sums of 16 bits {peaks['lookup_sum_g']} ({after['lookup_sum_g']}) ({peaks['instructions']}); "
+                     f"with AVX2 alone {peaks['float32_avx2_g']}, {peaks['int8_avx2_g']}, {peaks['lookup_avx2_g']} and {peaks['lookup_sum_avx2_g']}. "
                      f"Reading: {peaks['read_512k_gb']} GB/s from 512 kB, {peaks['read_8m_gb']} from 8 MB, {peaks['read_256m_gb']} from 256 MB.")
     return ["\n".join(lines), ""]
 
 
+def top1_text(network, *keys):
+    judged = network.get("accuracy", {})
+    return " / ".join(f"{judged[key]['top1']:.2f} %" if key in judged else "-" for key in keys) if judged else "generated"
+
+
 def wanted_table(results):
+    """The rows that the project promised, with the accuracy of exactly what was timed."""
     rows = []
     for (key, file), (wanted_float, wanted_int8) in WANTED.items():
         network = results["networks"].get(key)
@@ -73,10 +80,11 @@ def wanted_table(results):
         slow, int8 = find_row(timed, "ort-float"), find_row(timed, "openvino-int8")
         rows.append([f"{network['title']}: {ours['title'].removeprefix('qcnn, ')}", ours["version"],
                      f"{milliseconds(ours['median_ms'])} ({milliseconds(ours['p90_ms'])})", milliseconds(slow["median_ms"]), ratio_text(slow, ours),
-                     f"{wanted_float}x", milliseconds(int8["median_ms"]), ratio_text(int8, ours), f"{wanted_int8}x" if wanted_int8 else ""])
+                     f"{wanted_float}x", milliseconds(int8["median_ms"]), ratio_text(int8, ours), f"{wanted_int8}x" if wanted_int8 else "", top1_text(network, file, "ort-float", "openvino-int8")])
     return ["### One thread, one image", "",
-            "Milliseconds: median (90th percentile). Ratios are of medians, in parentheses the range over the rounds.", ""] + \
-        table(["network", "tier", "qcnn ms", "ORT float32 ms", "faster", "wanted", "OpenVINO int8 ms", "faster", "wanted"], rows)
+            "Milliseconds: median (90th percentile). Ratios are of medians, in parentheses the range over the rounds. Top-1 of these very files and",
+            "kernels: qcnn / ONNX Runtime float32 / OpenVINO int8 (how many photographs: see below).", ""] + \
+        table(["network", "tier", "qcnn ms", "ORT float32 ms", "faster", "wanted", "OpenVINO int8 ms", "faster", "wanted", "top-1"], rows)
 
 
 def contestant_order(results):
@@ -138,7 +146,7 @@ def memory_table(results):
             row = find_row(find_table(network, 1, 1), key)
             file = next((file for file in network["files"] if file["key"] == key), None)
             if row and file:
-                cells.append(f"{row['load_ms']:.1f} ms, {file['peak_bytes'] / 1e6:.1f} MB")
+                cells.append(f"{row['load_ms']:.1f} ms, {' / '.join(f'{n_bytes / 1e6:.1f}' for n_bytes in file['peak_bytes'])} MB")
             elif row and "peak_bytes" in row:
                 cells.append(f"{row['load_ms']:.0f} ms, {row['peak_bytes'] / 1e6:.0f} MB")
             else:
@@ -146,7 +154,8 @@ def memory_table(results):
         rows.append([title] + cells)
     base = max(row["base_bytes"] for network in results["networks"].values() for row in network["tables"][0]["rows"] if "base_bytes" in row)
     return ["### Loading, and peak memory of a process that loads and classifies one photograph", "",
-            f"The peers' processes are Python; with NumPy and the photographs alone, before the engine is loaded, they have {base / 1e6:.0f} MB.", ""] + \
+            f"The peers' processes are Python; with NumPy and the photographs alone, before the engine is loaded, they have {base / 1e6:.0f} MB. "
+            "qcnn's are the whole program that decodes the JPEG, loads the file and runs it, on one thread / on two.", ""] + \
         table([""] + [network["title"] for network in results["networks"].values()], rows)
 
 
@@ -155,7 +164,7 @@ def layers_tables(results):
     for key, network in results["networks"].items():
         for file in network["files"]:
             warm, cold = (find_row(find_table(network, 1, 1, cold), file["key"]) for cold in (False, True))
-            settings = ", ".join(f"`{name}`" for name, method in file["methods"].items() if method.startswith("dense"))
+            settings = ", ".join(f"`{name}`" for name, layer in file["layers"].items() if layer["method"].startswith("dense"))
             lines += [f"- {network['title']}, {file['title']} (`{file['options']}`): decoded to dense are {settings or 'none'}."]
             if key == "alexnet" and warm and cold:
                 names = [layer["name"] for layer in warm["layers"] if layer["type"] in ("conv", "fc")]
@@ -167,6 +176,32 @@ def layers_tables(results):
     if timed:
         lines += ["", "All with cold caches, AlexNet: " + ", ".join(f"{row['title']} {milliseconds(row['median_ms'])} ms" for row in timed["rows"]) + ".", ""]
     return ["### Layers", ""] + lines + [""]
+
+
+def limits_table(results):
+    """What binds: operations a second of each kind of layer against what the machine's instructions can do at most."""
+    peaks, rows = results["machine"]["peaks"], []
+    for network in results["networks"].values():
+        for file in network["files"]:
+            timed = find_row(find_table(network, 1, 1), file["key"])
+            kinds = {}
+            for layer in timed["layers"] if timed else ():
+                counted = file["layers"].get(layer["name"], {"method": "", "lookups": 0, "multiplications": 0})
+                kind = f"{layer['type']}, {counted['method']}" if layer["type"] in ("conv", "fc") else "the rest"
+                sums = kinds.setdefault(kind, [0, 0, 0])
+                for i, number in enumerate((layer["ms"], counted["lookups"], counted["multiplications"])):
+                    sums[i] += number
+            cells = []
+            for kind in ("conv, dense", "conv, lut", "fc, lut", "fc, dense", "the rest"):
+                ms, lookups, multiplications = kinds.get(kind, (0, 0, 0))
+                done, limit = (lookups, peaks.get("lookup_sum_g")) if kind.endswith("lut") else (multiplications, peaks.get("int8_g"))
+                rate = f", {1e-6 * done / ms:.0f} G/s" + (f" ({100e-6 * done / ms / limit:.0f} %)" if limit else "") if ms and kind != "the rest" else ""
+                cells.append(f"{ms:.2f} ms{rate}" if ms else "")
+            rows.append([network["title"], file["title"], *cells])
+    return ["### Against the machine's limits", "",
+            "One thread, one image: milliseconds in layers of a kind, their multiply-adds (dense) or look-ups (tables; building and scaling them takes part of the",
+            "time) a second, and in parentheses the share of the peak above: int8 multiply-adds, and look-ups with their 16-bit sums.", ""] + \
+        table(["network", "file", "convolutions in bytes", "convolutions by tables", "fully-connected by tables", "fully-connected dense", "the rest"], rows)
 
 
 # ---- the picture ----------------------------------------------------------------------------------------------------
@@ -215,7 +250,8 @@ def main():
     with open(arguments.results) as file:
         results = json.load(file)
     lines = machine_text(results) + wanted_table(results) + ["![times faster than ONNX Runtime](speed.svg)", ""] + timing_tables(results) + \
-        threads_text(results) + accuracy_table(results) + memory_table(results) + layers_tables(results)
+        threads_text(results) + accuracy_table(results) + memory_table(results) + \
+        limits_table(results) + layers_tables(results)
     text = "\n".join(lines).rstrip() + "\n"
     if arguments.print:
         print(text)
