@@ -66,11 +66,12 @@ class Ours:
 
     def __init__(self, key, title, path, photos, threads, batch, kernels=None):
         self.key, self.title, self.engine, self.path, self.photos = key, title, "qcnn", path, photos
-        self.options = ["--threads", str(threads), "--batch", str(batch)] + (["--kernels", kernels] if kernels else [])
+        self.options = ["--threads", str(threads), "--batch", str(batch), "--warm-up", "2" if batch == 1 else "1"]
+        self.options += ["--kernels", kernels] if kernels else []
         self.facts, self.loads, self.layers = {}, [], []
 
     def turn(self, repeat, cold_mb=0):
-        result = qcnn("bench", self.path, "--input", self.photos, "--repeat", repeat, "--warm-up", 2, "--cold", cold_mb, *self.options)
+        result = qcnn("bench", self.path, "--input", self.photos, "--repeat", repeat, "--cold", cold_mb, *self.options)
         self.loads.append(result["load_ms"])
         self.layers.append(result["layers"])
         self.facts.update(version=result["kernels"], load_ms=statistics.median(self.loads))
@@ -124,7 +125,8 @@ def percentile(values, fraction):
 def measure(network, files, threads, batch, rounds, seconds, cold_mb=0, **chosen):
     """One table: every contestant's times over all rounds, with its rounds' medians for paired ratios."""
     players = list(contestants(network, files, threads, batch, **chosen))
-    repeats = {player.key: max(2, min(200, round(1e3 * seconds / statistics.median(player.turn(2))))) for player in players}
+    least = 2 if batch == 1 else 1
+    repeats = {player.key: max(least, min(200, round(1e3 * seconds / statistics.median(player.turn(least))))) for player in players}
     times = {player.key: [] for player in players}
     for turn in range(rounds):
         for player in players if turn % 2 == 0 else players[::-1]:
@@ -155,7 +157,7 @@ def facts_of_file(network, key, title, path, options):
     return {"key": "qcnn-" + key, "title": title, "options": " ".join(options), "file_bytes": facts["file_bytes"],
             "ratio": facts["ratio"], "calibrated": facts["calibrated"],
             "peak_bytes": [memory_of_ours(network, path, threads) for threads in (1, 2)],
-            "layers": {layer["name"]: {"method": layer["method"], **layer["operations"]} for layer in facts["layers"]}}
+            "layers": {layer["name"]: {"method": layer["method"], **layer["operations"]} for layer in facts["layers"] if layer["method"]}}
 
 
 def machine():
@@ -188,7 +190,7 @@ def run_network(network, arguments):
     for form in ("ncnn-float", "ncnn-int8"):
         ncnn_writer.write(network, form)
     rounds, seconds = arguments.rounds or (5 if quick else 9), arguments.seconds or (0.25 if quick else 0.8)
-    result = {"title": network.title, "real": network.is_real, "tables": [], "files": []}
+    result = {"title": network.title, "real": network.is_real, "data": network.data, "tables": [], "files": []}
     for (key, title, path), (_, _, options) in zip(files, network.files):
         result["files"].append(facts_of_file(network, key, title, path, options))
     for table in (arguments.tables or ("1x1,2x1" if quick else "1x1,2x1,1x16,2x16")).split(","):

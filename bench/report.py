@@ -65,7 +65,7 @@ def machine_text(results):
 
 def top1_text(network, *keys):
     judged = network.get("accuracy", {})
-    return " / ".join(f"{judged[key]['top1']:.2f} %" if key in judged else "-" for key in keys) if judged else "generated"
+    return " / ".join(f"{judged[key]['top1']:.2f} %" if key in judged else "-" for key in keys) if network["real"] else "generated"
 
 
 def wanted_table(results):
@@ -80,7 +80,8 @@ def wanted_table(results):
         slow, int8 = find_row(timed, "ort-float"), find_row(timed, "openvino-int8")
         rows.append([f"{network['title']}: {ours['title'].removeprefix('qcnn, ')}", ours["version"],
                      f"{milliseconds(ours['median_ms'])} ({milliseconds(ours['p90_ms'])})", milliseconds(slow["median_ms"]), ratio_text(slow, ours),
-                     f"{wanted_float}x", milliseconds(int8["median_ms"]), ratio_text(int8, ours), f"{wanted_int8}x" if wanted_int8 else "", top1_text(network, file, "ort-float", "openvino-int8")])
+                     f"{wanted_float}x", milliseconds(int8["median_ms"]), ratio_text(int8, ours), f"{wanted_int8}x" if wanted_int8 else "",
+                     top1_text(network, file, "ort-float", "openvino-int8")])
     return ["### One thread, one image", "",
             "Milliseconds: median (90th percentile). Ratios are of medians, in parentheses the range over the rounds. Top-1 of these very files and",
             "kernels: qcnn / ONNX Runtime float32 / OpenVINO int8 (how many photographs: see below).", ""] + \
@@ -164,8 +165,10 @@ def layers_tables(results):
     for key, network in results["networks"].items():
         for file in network["files"]:
             warm, cold = (find_row(find_table(network, 1, 1, cold), file["key"]) for cold in (False, True))
-            settings = ", ".join(f"`{name}`" for name, layer in file["layers"].items() if layer["method"].startswith("dense"))
-            lines += [f"- {network['title']}, {file['title']} (`{file['options']}`): decoded to dense are {settings or 'none'}."]
+            dense = [f"`{name}`" for name, layer in file["layers"].items() if layer["method"].startswith("dense")]
+            settings = "all layers" if len(dense) == len(file["layers"]) else ", ".join(dense) or "none"
+            lines += [f"- {network['title']}, {file['title']} (`{file['options'].replace('CALIB', '../shared/data/' + network['data'] + '/calib')}`): "
+                      f"decoded to dense are {settings}."]
             if key == "alexnet" and warm and cold:
                 names = [layer["name"] for layer in warm["layers"] if layer["type"] in ("conv", "fc")]
                 times = {name: [next(layer["ms"] for layer in row["layers"] if layer["name"] == name) for row in (warm, cold)] for name in names}

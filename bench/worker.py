@@ -101,7 +101,7 @@ def main():
         repeat, cold_mb = map(int, line.split())
         cold = np.zeros(cold_mb * 1000000 // 64 * 64, np.uint8)
         times = []
-        for i in range(-2, repeat):
+        for i in range(-2 if arguments.batch == 1 else -1, repeat):  # the first ones warm up
             x = batches[turn % len(batches)]
             turn += 1
             cold[::64] += 1  # other memory, so that the network's own has left the caches
