@@ -70,6 +70,12 @@ static float greater(float a, float b)
     return a > b ? a : b;
 }
 
+// Whether tiles may end where output rows do: few columns are left over there.
+static bool rows_make_tiles(int64_t plane_w, int64_t out_w)
+{
+    return plane_w > out_w && out_w >= 96 && divide_up(out_w, 16) * 16 <= plane_w + 4;
+}
+
 static void interleave(bytes_job *job)
 {
     const qcnn_window *w = &job->w;
@@ -79,6 +85,10 @@ static void interleave(bytes_job *job)
     job->phases_x = least(period, job->row_steps);
     job->shift = 4 / divisor;
     job->plane_w = w->out[2] + (job->row_steps - 1) / period * job->shift;
+    if (job->plane_w > w->out[2] && !rows_make_tiles(job->plane_w, w->out[2])) { // a plane for each group: no columns between rows
+        job->phases_x = job->row_steps;
+        job->plane_w = w->out[2];
+    }
 }
 
 // Bytes of a padded row interleaved: what the planes read of it, and room for what is written past that.
@@ -131,7 +141,7 @@ static bytes_job measure_bytes(const qcnn_step *step)
             job.tail = right;
         }
     }
-    job.by_rows = !job.bordered && job.plane_w > w->out[2] && w->out[2] >= 96 && divide_up(w->out[2], 16) * 16 <= job.plane_w + 4;
+    job.by_rows = !job.bordered && rows_make_tiles(job.plane_w, w->out[2]);
     job.plane_bytes = (size_t)((job.plane_h * job.plane_w + job.tail) * 4);
     job.n_planes = job.phases_y * job.phases_x + (job.bytes->rest_steps > 0);
     job.quad_bytes = (size_t)job.n_planes * job.plane_bytes;
