@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Codewords as signed bytes in quads of four inputs, made once at load for layers that run from byte tables (model.h).
+// Codewords as signed bytes in quads of four inputs, made once at load for layers that run from byte tables (model.h); and numbers stored
+// as bytes back to floats. What loading spends its time on: compiled for speed.
 
 #include <string.h>
 
@@ -38,36 +39,46 @@ static float scale_of(float largest)
     return largest > 0 && largest < __builtin_inff() ? largest / 127 : 1;
 }
 
+bool qcnn_integers_to_floats(const unsigned char *bytes, size_t n, const float *scales, size_t n_scales, float *numbers)
+{
+    const size_t run = n / n_scales;
+    uint8_t bad = 0;
+    for (size_t s = 0; s < n_scales; s++, bytes += run, numbers += run)
+        for (size_t i = 0; i < run; i++) {
+            bad |= bytes[i] == 0x80;
+            numbers[i] = scales[s] * (float)(int8_t)bytes[i];
+        }
+    return !bad;
+}
+
 uint64_t qcnn_byte_codebook_size(const qcnn_codebook *book, size_t width)
 {
     const uint64_t quads = ((uint64_t)book->subspace + 3) / 4;
     return (uint64_t)book->n_sets * (uint64_t)book->n_subspaces * (width * (quads + 1) * 4 + 8) + sizeof(qcnn_byte_codebook);
 }
 
-// Book b of a form: the codewords' numbers in pieces that stay in the first-level cache, first all to bytes, then to their places.
+// Book b of a form.
 static void quantize_codebook(const float *codewords, size_t n_codewords, size_t subspace, qcnn_byte_codebook *form, size_t b)
 {
-    enum { PIECE = 512 };
-    const size_t width = form->width, n_quads = (subspace + 3) / 4, n_numbers = n_codewords * subspace;
-    int8_t *bytes = form->codewords + b * n_quads * width * 4, piece[PIECE];
-    int32_t *sums = form->sums + b * width, norm = 0, largest = 0;
+    const size_t width = form->width, n_quads = (subspace + 3) / 4;
     const float inverse = 1 / form->scales[b];
-    size_t k = 0, i = 0; // codeword and place in it
-    for (size_t first = 0; first < n_numbers; first += PIECE) {
-        const size_t n = n_numbers - first < PIECE ? n_numbers - first : PIECE;
-        for (size_t j = 0; j < n; j++)
-            piece[j] = nearest_byte(codewords[first + j], inverse);
-        for (size_t j = 0; j < n; j++) {
-            bytes[(i / 4 * width + k) * 4 + i % 4] = piece[j];
-            sums[k] += piece[j];
-            norm += piece[j] * piece[j];
-            if (++i < subspace)
-                continue;
-            largest = norm > largest ? norm : largest;
-            norm = 0;
-            i = 0;
-            k++;
+    int32_t largest = 0;
+    for (size_t k = 0; k < n_codewords; k++) {
+        int8_t *quad = form->codewords + (b * n_quads * width + k) * 4;
+        int32_t sum = 0, norm = 0;
+        for (size_t i = 0; i < subspace; i += 4, quad += 4 * width) {
+            int8_t bytes[4] = { 0 };
+            for (size_t j = 0; j < 4 && i + j < subspace; j++)
+                bytes[j] = nearest_byte(codewords[i + j], inverse);
+            memcpy(quad, bytes, 4);
+            for (size_t j = 0; j < 4; j++) {
+                sum += bytes[j];
+                norm += bytes[j] * bytes[j];
+            }
         }
+        form->sums[b * width + k] = sum;
+        largest = norm > largest ? norm : largest;
+        codewords += subspace;
     }
     form->norms[b] = (float)largest;
 }

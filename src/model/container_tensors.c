@@ -84,20 +84,6 @@ static bool scales_are_good(const float *scales, size_t n)
     return true;
 }
 
-// `n_scales` runs of equal length, each with a scale of its own.
-static bool decode_integers(const unsigned char *bytes, size_t n, const float *scales, size_t n_scales, float *numbers)
-{
-    const size_t run = n / n_scales;
-    bool good = true;
-    for (size_t s = 0; s < n_scales; s++)
-        for (size_t i = s * run; i < (s + 1) * run; i++) {
-            const int8_t integer = (int8_t)bytes[i];
-            good &= integer != INT8_MIN;
-            numbers[i] = scales[s] * (float)integer;
-        }
-    return good;
-}
-
 // Decodes the symbols of a coded section, which begin at byte `begin` of it.
 static qcnn_status read_symbols(container *file, const container_section *section, size_t begin, const qcnn_rows *rows, uint8_t *symbols)
 {
@@ -122,7 +108,7 @@ static qcnn_status read_coded_integers(container *file, const container_section 
     QCNN_TRY(read_symbols(file, section, begin, &(qcnn_rows){ n_scales, n / n_scales, 2 * largest + 1 }, symbols));
     for (size_t i = 0; i < n; i++)
         symbols[i] = (unsigned char)(symbols[i] - largest);
-    decode_integers(symbols, n, (const float *)(const void *)bytes, n_scales, numbers);
+    qcnn_integers_to_floats(symbols, n, (const float *)(const void *)bytes, n_scales, numbers);
     return QCNN_OK;
 }
 
@@ -152,7 +138,7 @@ static qcnn_status read_numbers(container *file, const container_section *sectio
             return REFUSE_SECTION(file, section, "a scale is negative, too large or not a number");
         if (coded)
             QCNN_TRY(read_coded_integers(file, section, n, n_scales, decoded));
-        else if (!decode_integers(bytes + n_scales * sizeof **scales, n, *scales, n_scales, decoded))
+        else if (!qcnn_integers_to_floats(bytes + n_scales * sizeof **scales, n, *scales, n_scales, decoded))
             return REFUSE_SECTION(file, section, "an integer is not in -127..127");
     }
     *numbers = decoded;

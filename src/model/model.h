@@ -299,6 +299,10 @@ static inline size_t qcnn_table_width(int n_codewords, bool is_conv)
     return width;
 }
 
+// `n_scales` runs of n numbers, each with a scale of its own: numbers = scale * byte, as a signed one. The bytes may lie in the same
+// memory, at its end. False where one is -128.
+bool qcnn_integers_to_floats(const unsigned char *bytes, size_t n, const float *scales, size_t n_scales, float *numbers);
+
 // A codebook's codewords as bytes for tables of that width, into *made, which the caller releases. Errors: MEMORY. And how many
 // bytes that takes. (codebook_bytes.c)
 qcnn_status qcnn_byte_codebook_make(const qcnn_codebook *codebook, size_t width, qcnn_byte_codebook **made, qcnn_error *error);

@@ -94,23 +94,54 @@ static inline uint32_t load_word(const unsigned char *bytes)
     return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8;
 }
 
-// A row while at least eight words are left for each eight symbols; returns how many symbols it has decoded.
+// `filled` where a state is low, else the state; *low says which. Without a branch: it is one at random.
+#if defined(__x86_64__)
+static inline uint32_t filled_if_low(uint32_t state, uint32_t filled, size_t *low)
+{
+    *low = 0;
+    __asm__("cmpl %3, %0\n\tsetb %b1\n\tcmovb %2, %0"
+            : "+r"(state), "+q"(*low)
+            : "r"(filled), "i"(QCNN_RANS_LOW)
+            : "cc"); // compilers branch
+    return state;
+}
+#else
+static inline uint32_t filled_if_low(uint32_t state, uint32_t filled, size_t *low)
+{
+    *low = state < QCNN_RANS_LOW;
+    return state ^ ((state ^ filled) & (0 - (uint32_t)*low));
+}
+#endif
+
+static inline uint32_t decode_symbol(uint32_t state, const uint32_t *slots, const unsigned char **next, uint8_t *symbol)
+{
+    const uint32_t entry = slots[state & (QCNN_RANS_TOTAL - 1)];
+    size_t low;
+    *symbol = symbol_of(entry);
+    state = advance(state, entry);
+    state = filled_if_low(state, state << 16 | load_word(*next), &low);
+    *next += 2 * low;
+    return state;
+}
+
+// A row while at least eight words are left for each eight symbols; returns how many symbols it has decoded. Written out, because the
+// states are to stay in registers.
 static size_t decode_quickly(rans_stream *stream, const uint32_t *slots, size_t n, uint8_t *symbols)
 {
-    uint32_t states[QCNN_RANS_LANES];
+    uint32_t *s = stream->states, a = s[0], b = s[1], c = s[2], d = s[3], e = s[4], f = s[5], g = s[6], h = s[7];
     const unsigned char *next = stream->next;
-    memcpy(states, stream->states, sizeof states);
     size_t i = 0;
     for (; i + QCNN_RANS_LANES <= n && stream->end - next >= 2 * QCNN_RANS_LANES; i += QCNN_RANS_LANES) {
-        for (int lane = 0; lane < QCNN_RANS_LANES; lane++) {
-            const uint32_t entry = slots[states[lane] & (QCNN_RANS_TOTAL - 1)];
-            const uint32_t state = advance(states[lane], entry), filled = state << 16 | load_word(next), low = state < QCNN_RANS_LOW;
-            symbols[i + (size_t)lane] = symbol_of(entry);
-            states[lane] = state ^ ((state ^ filled) & -low); // filled where it is low, without a branch: it is one at random
-            next += 2 * low;
-        }
+        a = decode_symbol(a, slots, &next, symbols + i);
+        b = decode_symbol(b, slots, &next, symbols + i + 1);
+        c = decode_symbol(c, slots, &next, symbols + i + 2);
+        d = decode_symbol(d, slots, &next, symbols + i + 3);
+        e = decode_symbol(e, slots, &next, symbols + i + 4);
+        f = decode_symbol(f, slots, &next, symbols + i + 5);
+        g = decode_symbol(g, slots, &next, symbols + i + 6);
+        h = decode_symbol(h, slots, &next, symbols + i + 7);
     }
-    memcpy(stream->states, states, sizeof states);
+    s[0] = a, s[1] = b, s[2] = c, s[3] = d, s[4] = e, s[5] = f, s[6] = g, s[7] = h;
     stream->next = next;
     return i;
 }
