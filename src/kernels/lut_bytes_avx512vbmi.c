@@ -213,32 +213,16 @@ VBMI_INLINE void sum_blocks(int blocks, int positions, int registers, const conv
         }
 }
 
-// One to three blocks of all positions.
+// One to three blocks of all positions, as many positions at a time as registers allow, the others alone.
 VBMI_INLINE void sum_positions(int registers, int blocks, size_t n_positions, conv_sums job)
 {
+    const size_t most = blocks == 3 ? 2 : 3;
     for (size_t n; n_positions > 0; n_positions -= n) {
-        n = n_positions;
-        if (blocks == 3) {
-            n = n > 1 ? 2 : 1;
-            if (n == 2)
-                sum_blocks(3, 2, registers, &job);
-            else
-                sum_blocks(3, 1, registers, &job);
-        } else if (blocks == 2) {
-            n = n == 4 ? 2 : n > 3 ? 3 : n;
-            if (n == 3)
-                sum_blocks(2, 3, registers, &job);
-            else if (n == 2)
-                sum_blocks(2, 2, registers, &job);
-            else
-                sum_blocks(2, 1, registers, &job);
-        } else {
-            n = n > 2 ? 3 : 1;
-            if (n == 3)
-                sum_blocks(1, 3, registers, &job);
-            else
-                sum_blocks(1, 1, registers, &job);
-        }
+        n = n_positions < most ? 1 : most;
+        if (n > 1)
+            sum_blocks(blocks, blocks == 3 ? 2 : 3, registers, &job);
+        else
+            sum_blocks(blocks, 1, registers, &job);
         job.tables += n * job.position_stride;
         job.sums += n * job.sum_stride;
     }
@@ -249,7 +233,7 @@ void qcnn_lut_conv_bytes_avx512vbmi(size_t n_outputs, size_t n_positions, size_t
 {
     conv_sums job = { n_steps, steps, tables, codes, position_stride, sum_stride, shift, ~(__mmask64)0, sums };
     while (n_outputs > 0) {
-        const int blocks = n_outputs >= 192 && n_outputs / 64 % 2 ? 3 : n_outputs >= 128 ? 2 : 1;
+        const int blocks = width < 256 && n_outputs >= 192 && n_outputs / 64 % 2 ? 3 : n_outputs >= 128 ? 2 : 1;
         const size_t n = n_outputs < 64 ? n_outputs : 64 * (size_t)blocks;
         if (n < 64)
             job.mask = ((__mmask64)1 << n) - 1;
@@ -261,8 +245,7 @@ void qcnn_lut_conv_bytes_avx512vbmi(size_t n_outputs, size_t n_positions, size_t
         case 10: sum_positions(2, 2, n_positions, job); break;
         case 11: sum_positions(2, 3, n_positions, job); break;
         case 17: sum_positions(4, 1, n_positions, job); break;
-        case 18: sum_positions(4, 2, n_positions, job); break;
-        default: sum_positions(4, 3, n_positions, job);
+        default: sum_positions(4, 2, n_positions, job);
         }
         n_outputs -= n;
         job.codes += n;

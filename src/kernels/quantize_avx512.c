@@ -154,11 +154,9 @@ void qcnn_dequantize_turned_avx512(size_t n_positions, size_t n_outputs, const i
         for (size_t t = 0; t < n_taps; t++) {                                                                                              \
             const int16_t *table = tables[t] + column;                                                                                     \
             const uint8_t *codes = assignments + t * n_outputs + o;                                                                        \
-            for (int i = 0; i < (OUTPUTS); i++)                                                                                            \
-                sum[i] = ADD(sum[i], LOAD(table + codes[i] * table_stride));                                                               \
+            _Pragma("GCC unroll 8") for (int i = 0; i < (OUTPUTS); i++) sum[i] = ADD(sum[i], LOAD(table + codes[i] * table_stride));       \
         }                                                                                                                                  \
-        for (int i = 0; i < (OUTPUTS); i++)                                                                                                \
-            WIDEN(sums + (o + (size_t)i) * lanes + column, sum[i]);                                                                        \
+        _Pragma("GCC unroll 8") for (int i = 0; i < (OUTPUTS); i++) WIDEN(sums + (o + (size_t)i) * lanes + column, sum[i]);                \
     } while (0)
 
 static inline void widen_256(int32_t *place, __m256i sum)
