@@ -135,11 +135,13 @@ static qcnn_status set_shapes(qcnn_model *model, qcnn_error *error)
     return status;
 }
 
-// Bytes of decoded weights that the layers may take together, so that a small file never unfolds into a large model: with what
-// reading has unfolded, they stay below twice what is stored and 16 MiB (docs/format.md, section 3).
+// Bytes of decoded weights that the layers may take together, so that a small file never unfolds into a large model: with the graph
+// and what reading has unfolded, they stay below twice what is stored and 16 MiB (docs/format.md, section 3).
 static uint64_t decode_budget(const qcnn_model *model)
 {
-    uint64_t allowed = (uint64_t)12 << 20, taken = 0; // the other 4 MiB are for graph and names
+    uint64_t allowed = (uint64_t)15 << 20; // the last one is for whatever is not counted here
+    uint64_t taken = model->node_capacity * sizeof *model->nodes + model->value_capacity * sizeof *model->values +
+                     model->tensor_capacity * sizeof *model->tensors;
     for (size_t i = 0; i < model->n_tensors; i++) {
         allowed += 2 * qcnn_tensor_bytes(&model->tensors[i]);
         taken += qcnn_tensor_unfolded(&model->tensors[i]);
