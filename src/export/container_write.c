@@ -316,7 +316,7 @@ static bool unfolds_too_far(const container_plan *plan)
     return unfolded > 2 * plan->file_bytes + QCNN_FREE_UNFOLDED;
 }
 
-// Entropy-coded where that is smaller, unless the file would become so small that no reader may unfold it.
+// Entropy-coded where that saves enough, unless the file would become so small that no reader may unfold it.
 static qcnn_status plan_file(container_plan *plan, qcnn_error *error)
 {
     for (int plain = 0; plain <= 1; plain++) {

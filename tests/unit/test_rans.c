@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
+#include "coding/encode.h"
 #include "coding/rans_encode.h"
 #include "coding/tables.h"
 
@@ -120,6 +121,38 @@ static void test_near_the_entropy(void **state)
     }
 }
 
+// Assignments of four bits, a share of them at random, the others 0: coded in a file only where that saves an eighth.
+static uint32_t encoding_of(double at_random)
+{
+    enum { SUBSPACES = 4, OUTPUTS = 2048 };
+    uint8_t assignments[SUBSPACES * OUTPUTS];
+    qcnn_rng rng = { 3 };
+    for (int i = 0; i < SUBSPACES * OUTPUTS; i++)
+        assignments[i] = (uint8_t)(qcnn_rng_below(&rng, 1000) < (uint32_t)(1000 * at_random) ? qcnn_rng_below(&rng, 16) : 0);
+    const qcnn_tensor tensor = { .codebook = { .groups = 1,
+                                               .n_sets = 1,
+                                               .n_outputs = OUTPUTS,
+                                               .n_inputs = SUBSPACES,
+                                               .n_taps = 1,
+                                               .subspace = 1,
+                                               .n_subspaces = SUBSPACES,
+                                               .n_codewords = 16,
+                                               .assignments = assignments } };
+    qcnn_content content;
+    assert_int_equal(qcnn_encode(QCNN_SECTION_ASSIGNMENTS, &tensor, false, &content, NULL), QCNN_OK);
+    assert_true(content.n_bytes <= content.decoded_bytes);
+    qcnn_release(content.owned);
+    return content.encoding;
+}
+
+static void test_coded_where_it_pays(void **state)
+{
+    (void)state;
+    assert_int_equal(encoding_of(1), QCNN_ENCODING_PLAIN);
+    assert_int_equal(encoding_of(0.95), QCNN_ENCODING_PLAIN);
+    assert_int_equal(encoding_of(0.6), QCNN_ENCODING_RANS);
+}
+
 static void test_damage(void **state)
 {
     (void)state;
@@ -186,9 +219,8 @@ static void test_speed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trips), cmocka_unit_test(test_near_the_entropy),
-        cmocka_unit_test(test_damage),      cmocka_unit_test(test_random_bytes),
-        cmocka_unit_test(test_speed),
+        cmocka_unit_test(test_round_trips), cmocka_unit_test(test_near_the_entropy), cmocka_unit_test(test_coded_where_it_pays),
+        cmocka_unit_test(test_damage),      cmocka_unit_test(test_random_bytes),     cmocka_unit_test(test_speed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
