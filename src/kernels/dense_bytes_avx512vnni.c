@@ -92,8 +92,10 @@ static __attribute__((noinline)) void vnni_store_narrow(vnni_output *to, int vec
     for (int v = 0; v < vectors; v++) {
         to->last = v == vectors - 1 ? last : 0xFFFF;
         vnni_store(to, 1, sums + v * VNNI_ROWS);
-        to->y += to->y ? 16 : 0;
-        to->quads += to->quads ? 64 : 0;
+        if (to->quads)
+            to->quads += 64;
+        else
+            to->y += 16;
     }
 }
 
