@@ -18,7 +18,7 @@ typedef struct calibrate_request {
 
 static int print_result(const calibrate_request *request, const qcnn_model *model, double seconds, int threads)
 {
-    const uint64_t file_bytes = cli_model_file_bytes(request->output), before = cli_model_file_bytes(request->model_path);
+    const uint64_t file_bytes = cli_model_file_bytes(request->output);
     if (request->json) {
         cJSON *root = cli_json_object();
         const cli_totals totals = cli_model_totals(model, file_bytes);
@@ -27,9 +27,11 @@ static int print_result(const calibrate_request *request, const qcnn_model *mode
         cli_json_number(root, "threads", threads);
         return cli_json_print(root);
     }
-    cli_text bytes, more, duration;
-    printf("%s: %s bytes, %s more than before, in %s on %d thread%s\n", request->output, cli_exact_text(file_bytes, bytes),
-           cli_exact_text(file_bytes > before ? file_bytes - before : 0, more), cli_duration_text(seconds, duration), threads,
+    cli_text bytes, duration;
+    char name[512];
+    snprintf(name, sizeof name, "%s", request->output);
+    cli_one_line(name);
+    printf("%s: %s bytes, in %s on %d thread%s\n", name, cli_exact_text(file_bytes, bytes), cli_duration_text(seconds, duration), threads,
            threads == 1 ? "" : "s");
     return cli_finish();
 }
