@@ -28,6 +28,8 @@ CONV6 = "conv1=3/256/int8,conv2=6/128/int8/groups,conv3=6/128/int8,conv4=4/128/i
 GROUPS = "conv2=8/128/groups,conv4=8/128/groups,conv5=8/128/groups"
 FC4 = ",fc6=4/64/int8:31,fc7=4/64/int8:31,fc8=2/64/int8:31"
 FC8 = ",fc6=8/128/int8:15,fc7=4/64/int8:31,fc8=2/64/int8:31"
+FC8_SMALL = ",fc6=8/64/int8:15,fc7=4/64/int8:31,fc8=2/32/int8:31"
+FC88 = ",fc6=8/64/int8:15,fc7=8/128/int8:15,fc8=2/32/int8:31"
 
 
 def priced(price, settings):
@@ -49,8 +51,10 @@ ROWS = [
     ("s34", "1.3e-10", priced("1.3e-10", CONV2 + FC4), False, True),
     ("s44", "2.6e-10, convolutions in int8 of 31 steps, fc6 C'=8", priced("2.6e-10", CONV2_COARSE + FC8), False, True),
     ("s48", "3.7e-10", priced("3.7e-10", CONV2_COARSE + FC8), False, True),
-    ("s50", "4.4e-10", priced("4.4e-10", CONV2_COARSE + FC8), False, True),
-    ("s75", "1.5e-9, fc6 and fc7 C'=8", priced("1.5e-9", CONV2_COARSE + ",fc6=8/64/int8:15,fc7=8/128/int8:15,fc8=2/32/int8:31"), False, True),
+    ("s50", "2.9e-10, fc6 of 64 codewords, fc8 of 32", priced("2.9e-10", CONV2_COARSE + FC8_SMALL), False, True),
+    ("s55", "4e-10", priced("4e-10", CONV2_COARSE + FC8_SMALL), False, True),
+    ("s72", "9.5e-10, fc7 C'=8 too", priced("9.5e-10", CONV2_COARSE + FC88), False, True),
+    ("s82", "1.5e-9", priced("1.5e-9", CONV2_COARSE + FC88), False, True),
     ("ratio25", "settings from the search: `--ratio 25`", ["--ratio", "25"], True, False),
     ("ratio35", "`--ratio 35`", ["--ratio", "35"], True, False),
     ("ratio50", "`--ratio 50`", ["--ratio", "50"], True, False),
