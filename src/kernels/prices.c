@@ -7,8 +7,8 @@
 // Floats throughout: AlexNet's layers with AVX2 on a Zen 3. A multiply-add is 27 ps there.
 const qcnn_prices qcnn_float_prices = { 4.5, 2.8, 1, 4.5, 10, 4, 1, 1 };
 
-// Bytes, by vpermi2b. A multiply-add is 4.6 ps (220 G/s); a table multiplication 9 ps with finding the peaks, a look-up 12.5 ps
-// (80 G/s). Fully-connected layers run dense in float: 17 ps, and their bytes come at 40 GB/s or so.
+// Bytes, by vpermi2b. A multiply-add is 4.35 ps (230 G/s); a table multiplication 9.5 ps, a look-up 11.5 ps (88 G/s), both with what is
+// around them in a layer. Fully-connected layers run dense in float: 17 ps, and their bytes come at 40 GB/s or so.
 const qcnn_prices qcnn_prices_byte_tables = { 2.2, 2.7, 4, 4, 3, 5, 64, 4 };
 
 // 16-bit tables: look-ups at 55 G/s beside multiply-adds at 220 (AVX-512 with VNNI), at 28 beside 100 (AVX2).
