@@ -219,7 +219,10 @@ VBMI_INLINE void sum_positions(int registers, int blocks, size_t n_positions, co
     const size_t most = blocks == 3 ? 2 : 3;
     for (size_t n; n_positions > 0; n_positions -= n) {
         n = n_positions < most ? 1 : most;
-        if (n > 1)
+        if (registers == 2 && blocks == 2 && (n_positions == 2 || n_positions == 4)) { // what a row leaves over
+            n = 2;
+            sum_blocks(2, 2, 2, &job);
+        } else if (n > 1)
             sum_blocks(blocks, blocks == 3 ? 2 : 3, registers, &job);
         else
             sum_blocks(blocks, 1, registers, &job);
