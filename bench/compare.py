@@ -23,6 +23,7 @@ import quantize
 
 QCNN = os.path.join(networks.ROOT, "build/qcnn")
 COLD_MB = 64
+PROCESSORS = sorted(os.sched_getaffinity(0))
 PEERS = (  # key, title, engine of worker.py, file
     ("ort-float", "ONNX Runtime float32", "ort", "float.onnx"),
     ("ort-int8", "ONNX Runtime int8", "ort", "qdq.onnx"),
@@ -123,7 +124,8 @@ def percentile(values, fraction):
 
 
 def measure(network, files, threads, batch, rounds, seconds, cold_mb=0, **chosen):
-    """One table: every contestant's times over all rounds, with its rounds' medians for paired ratios."""
+    """One table: every contestant's times over all rounds, with its rounds' medians for paired ratios. All keep to as many processors as threads."""
+    os.sched_setaffinity(0, PROCESSORS[-threads:])
     players = list(contestants(network, files, threads, batch, **chosen))
     least = 2 if batch == 1 else 1
     repeats = {player.key: max(least, min(200, round(1e3 * seconds / statistics.median(player.turn(least))))) for player in players}
@@ -142,6 +144,7 @@ def measure(network, files, threads, batch, rounds, seconds, cold_mb=0, **chosen
                              for i, layer in enumerate(player.layers[0])]
         rows.append(row)
         print(f"  {row['title']:45} {row['median_ms']:9.3f} ms  (90 %: {row['p90_ms']:.3f})", file=sys.stderr, flush=True)
+    os.sched_setaffinity(0, PROCESSORS)
     return {"threads": threads, "batch": batch, "cold_mb": cold_mb, "rows": rows}
 
 

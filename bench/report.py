@@ -234,7 +234,7 @@ def draw(results):
             length = max(1, width * times / longest)
             parts.append(f'<text class="soft end" x="{left - 8}" y="{y + 14}">{html.escape(name)}</text>'
                          f'<rect class="{"ours" if is_ours else "peer"}" x="{left}" y="{y + 2}" width="{length:.1f}" height="{step - 5}" rx="2"/>'
-                         f'<text x="{left + length + 6:.1f}" y="{y + 14}">{times:.1f}x<tspan class="soft">  {milliseconds(ms)} ms</tspan></text>')
+                         f'<text x="{left + length + 6:.1f}" y="{y + 14}">{times:.1f}x<tspan class="soft" dx="8">{milliseconds(ms)} ms</tspan></text>')
             y += step
         y += 26
     one = left + width / longest
