@@ -167,8 +167,9 @@ def layers_tables(results):
             warm, cold = (find_row(find_table(network, 1, 1, cold), file["key"]) for cold in (False, True))
             dense = [f"`{name}`" for name, layer in file["layers"].items() if layer["method"].startswith("dense")]
             settings = "all layers" if len(dense) == len(file["layers"]) else ", ".join(dense) or "none"
-            lines += [f"- {network['title']}, {file['title']} (`{file['options'].replace('CALIB', '../shared/data/' + network['data'] + '/calib')}`): "
-                      f"decoded to dense are {settings}."]
+            options = file["options"].replace("CALIB", f"../shared/data/{network['data']}/calib")
+            options = f"`{options}`" if len(options) < 200 else "settings in bench/networks.py"
+            lines += [f"- {network['title']}, {file['title']} ({options}): decoded to dense are {settings}."]
             if key == "alexnet" and warm and cold:
                 names = [layer["name"] for layer in warm["layers"] if layer["type"] in ("conv", "fc")]
                 times = {name: [next(layer["ms"] for layer in row["layers"] if layer["name"] == name) for row in (warm, cold)] for name in names}
