@@ -42,10 +42,14 @@ static bool encode_integers(const float *numbers, size_t n, const float *scales,
 
 // ---- entropy coding -------------------------------------------------------------------------------------------------
 
-// Takes the coded form when it saves an eighth or more: what is not coded need not be decoded when a file is opened. `coded` is used up.
+enum { QUICK_BYTES = 512 << 10 }; // sections that are decoded within a millisecond
+
+// Takes the coded form when it saves an eighth or more, of small sections when it saves anything: what is not coded need not be decoded
+// when a file is opened. `coded` is used up.
 static qcnn_status choose(qcnn_buffer coded, qcnn_content *content)
 {
-    if (coded.n_bytes > content->n_bytes - (content->n_bytes + 7) / 8) {
+    const uint64_t least = content->n_bytes > QUICK_BYTES ? (content->n_bytes + 7) / 8 : 1;
+    if (coded.n_bytes + least > content->n_bytes) {
         qcnn_release(coded.data);
         return QCNN_OK;
     }
@@ -208,7 +212,8 @@ static qcnn_status integer_parts(size_t n, size_t n_scales, const unsigned char 
     uint8_t *symbols = integer_symbols(plain + n_scales * sizeof(float), n, &largest);
     if (!symbols)
         return qcnn_fail_memory(error, n);
-    const qcnn_status status = qcnn_rans_measure(&(qcnn_rows){ n_scales, n / n_scales, 2 * largest + 1 }, symbols, symbol_bits, table_bits, error);
+    const qcnn_status status =
+        qcnn_rans_measure(&(qcnn_rows){ n_scales, n / n_scales, 2 * largest + 1 }, symbols, symbol_bits, table_bits, error);
     qcnn_release(symbols);
     return status;
 }
@@ -237,7 +242,8 @@ qcnn_status qcnn_coded_parts(const qcnn_tensor *tensor, double *growing, double 
     if (!qcnn_is_codebook(tensor))
         return number_parts(QCNN_SECTION_DATA, tensor, tensor->data_type, (size_t)qcnn_shape_elements(&tensor->shape),
                             (size_t)tensor->shape.dims[0], false, growing, constant, error);
-    const size_t n_books = (size_t)book->n_sets * (size_t)book->n_subspaces, n = n_books * (size_t)book->n_codewords * (size_t)book->subspace;
+    const size_t n_books = (size_t)book->n_sets * (size_t)book->n_subspaces,
+                 n = n_books * (size_t)book->n_codewords * (size_t)book->subspace;
     QCNN_TRY(number_parts(QCNN_SECTION_CODEWORDS, tensor, book->codeword_type, n, n_books, true, growing, constant, error));
     const qcnn_rows rows = assignment_rows(book);
     double symbol_bits, table_bits;

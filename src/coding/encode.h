@@ -11,7 +11,7 @@ typedef struct qcnn_content {
     const void *bytes;
     void *owned;
     uint64_t n_bytes;
-    uint32_t encoding;      // QCNN_ENCODING_PLAIN, or QCNN_ENCODING_RANS where that saves an eighth
+    uint32_t encoding;      // QCNN_ENCODING_PLAIN, or QCNN_ENCODING_RANS where that saves an eighth, of small sections anything
     uint64_t decoded_bytes; // of the plain form
 } qcnn_content;
 
