@@ -198,10 +198,10 @@ static void conv_bytes_plan(qcnn_step *step)
     const size_t quads = qcnn_plan_bytes(qcnn_plan_bytes((uint64_t)job.plane_h + 1, (uint64_t)job.plane_w, 4), (uint64_t)job.n_planes,
                                          (uint64_t)job.image_quads);
     const size_t n_outputs = (size_t)(job.groups * job.n_outputs);
-    step->shared_bytes = quads > UINT32_MAX - 1024
-                             ? SIZE_MAX // offsets have 32 bits
-                             : (job.in_place ? 0 : align_64(quads + SLACK)) + align_64(job.bytes->n_steps * sizeof(uint32_t)) +
-                                   2 * align_64(n_outputs * sizeof(float)) + MAX_PARTS * 2 * sizeof(float);
+    const size_t most = SIZE_MAX > UINT32_MAX ? UINT32_MAX - 1024 : SIZE_MAX / 4; // offsets have 32 bits; what follows may not wrap
+    step->shared_bytes = quads > most ? SIZE_MAX
+                                      : (job.in_place ? 0 : align_64(quads + SLACK)) + align_64(job.bytes->n_steps * sizeof(uint32_t)) +
+                                            2 * align_64(n_outputs * sizeof(float)) + MAX_PARTS * 2 * sizeof(float);
     step->worker_bytes = align_64((size_t)job.w.in[2] * 4) + MAX_TILE * sizeof(float);
     if (job.bytes->interleaved)
         step->worker_bytes += align_64((size_t)line_bytes(&job));

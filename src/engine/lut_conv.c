@@ -117,8 +117,8 @@ static void lut_conv_plan(qcnn_step *step)
     static unsigned char nowhere[64];
     lut_conv_scratch unused;
     step->shared_bytes = g.words ? (size_t)step->output_shape.dims[0] * sizeof(float) : 0;
-    step->worker_bytes =
-        floats < 1e15 ? lut_conv_place(&g, book, nowhere, &unused) : SIZE_MAX; // beyond any machine: the session refuses it
+    step->worker_bytes = floats < (double)(SIZE_MAX / 64) ? lut_conv_place(&g, book, nowhere, &unused)
+                                                          : SIZE_MAX; // beyond any machine: the session refuses it
 }
 
 // One input row of a group, spread into phases with zeros around it: input_row[channel][phase][column].

@@ -138,8 +138,9 @@ static void byte_conv_plan(qcnn_step *step)
     const double pixels = (double)conv.height * (double)conv.width, tables = (double)conv.ring_rows * (double)conv.row_bytes;
     const double sums = (double)conv.out_width * conv.book->n_outputs + (double)conv.pad_left * (double)conv.table_width;
     const double codes = (double)conv.book->n_subspaces * conv.book->n_taps * conv.book->n_outputs;
+    const double quads = pixels * (conv.book->n_inputs + 4.0) * conv.book->groups * 4, most = (double)(SIZE_MAX / 64); // nothing wraps
     // Offsets of tables and codes have 32 bits.
-    const bool fits = tables < 4e9 && codes < 4e9 && pixels * (conv.book->n_inputs + 4.0) * conv.book->groups * 4 < 1e15 && sums < 1e15;
+    const bool fits = tables < 4e9 && tables < 4 * most && codes < 4e9 && quads < 4 * most && sums < most;
     step->shared_bytes = fits ? place_shared(&conv, nowhere) : SIZE_MAX;
     step->worker_bytes = fits ? byte_conv_place(&conv, nowhere, &unused) : SIZE_MAX;
 }

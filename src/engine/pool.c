@@ -32,13 +32,14 @@ static void pool_plan(qcnn_step *step)
 {
     const qcnn_window w = qcnn_window_of(&step->node->attributes, &step->inputs[0].shape, &step->output_shape);
     const int64_t room = fits_padded(&w) ? w.begin[2] + w.in[2] + w.kernel[2] : w.in[2];
-    step->worker_bytes = qcnn_plan_bytes((uint64_t)room, sizeof(float), 1);
-    if (!qcnn_is_plane(&step->inputs[0].format))
-        return;
-    if (step->node->op == QCNN_OP_AVERAGE_POOL) // four planes of floats before the row
-        step->worker_bytes += qcnn_plan_bytes((uint64_t)w.in_elements, 4 * sizeof(float), 1);
-    else // a row of quads that becomes floats
-        step->worker_bytes = qcnn_is_plane(&step->output_format) ? 0 : qcnn_plan_bytes((uint64_t)w.out[2], 4, 1);
+    uint64_t n = (uint64_t)room;
+    if (qcnn_is_plane(&step->inputs[0].format)) {
+        if (step->node->op == QCNN_OP_AVERAGE_POOL) // four planes of floats before the row
+            n += 4 * (uint64_t)w.in_elements;
+        else // a row of quads that becomes floats
+            n = qcnn_is_plane(&step->output_format) ? 0 : (uint64_t)w.out[2];
+    }
+    step->worker_bytes = qcnn_plan_bytes(n, sizeof(float), 1);
 }
 
 static void fill_plane(float *y, int64_t n, float value)

@@ -68,7 +68,8 @@ float qcnn_table_unit(const int32_t *peaks, size_t n, const float *scales, size_
         const int by_size = exponent_of(127 / size), by_factor = exponent_of(32767 / factor);
         int halvings = by_size < by_factor ? by_size : by_factor;
         halvings = peaks[i] <= 0 || halvings < 0 ? 0 : halvings < most ? halvings : most;
-        factors[i] = (int16_t)(factor * (float)(1 << halvings) + 0.5F);
+        const float rounded = factor * (float)(1 << halvings) + 0.5F;
+        factors[i] = rounded < 0x1p15F ? (int16_t)rounded : 0; // scales of denormal codewords have no inverse
         weights[i] = (uint8_t)halvings;
         finest = halvings > finest ? halvings : finest;
     }

@@ -157,10 +157,11 @@ bool qcnn_model_is_rounded(const qcnn_model *model)
     return false;
 }
 
-// Whether a dense layer runs in bytes: a convolution in one or two dimensions.
+// Whether a dense layer runs in bytes: a convolution in one or two dimensions whose sums of products of bytes fit in 32 bits.
 static bool runs_in_bytes(const qcnn_model *model, const qcnn_node *node, const qcnn_tensor *weights)
 {
-    return model->in_bytes && node->op == QCNN_OP_CONV && node->attributes.n_spatial <= 2 &&
+    const uint64_t depth = qcnn_shape_elements(&weights->shape) / (uint64_t)weights->shape.dims[0];
+    return model->in_bytes && node->op == QCNN_OP_CONV && node->attributes.n_spatial <= 2 && depth <= INT32_MAX / (127 * 255) &&
            (node->attributes.groups == 1 || weights->shape.dims[1] >= 4);
 }
 
@@ -185,14 +186,22 @@ static uint64_t decoded_bytes(const qcnn_model *model, const qcnn_node *node, co
     return qcnn_is_codebook(weights) ? qcnn_shape_elements(&weights->shape) * sizeof *node->decoded : 0;
 }
 
-// Fully-connected layers run from byte tables, convolutions in tiers that do so best; where memory lacks, from float tables.
+// Whether 32 bits hold what byte tables are made of, products and squares of a subspace's bytes, and sums of their entries.
+static bool fits_byte_tables(const qcnn_codebook *book)
+{
+    return book->subspace <= INT32_MAX / (255 * 255) && (uint64_t)book->n_subspaces * (uint64_t)book->n_taps <= INT32_MAX / 255;
+}
+
+// Fully-connected layers run from byte tables, convolutions in tiers that do so best; where memory lacks or numbers are too large, from
+// float tables.
 static qcnn_status make_byte_codebook(const qcnn_model *model, qcnn_node *node, const qcnn_codebook *book, uint64_t *budget,
                                       qcnn_error *error)
 {
     const bool is_conv = node->op == QCNN_OP_CONV;
     const size_t width = qcnn_table_width(book->n_codewords, is_conv);
     const uint64_t n_bytes = qcnn_byte_codebook_size(book, width);
-    if (model->exact || node->byte_codebook || (is_conv && !model->kernels->conv_byte_tables) || n_bytes > *budget)
+    if (model->exact || node->byte_codebook || (is_conv && !model->kernels->conv_byte_tables) || n_bytes > *budget ||
+        !fits_byte_tables(book))
         return QCNN_OK;
     *budget -= n_bytes;
     return qcnn_byte_codebook_make(book, width, &node->byte_codebook, error);

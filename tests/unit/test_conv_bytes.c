@@ -154,9 +154,51 @@ static void test_unusual_inputs(void **state)
     qcnn_model_free(model);
 }
 
+// Sums that 32 bits do not hold if all is at its largest: as many ones as there are inputs, from layers of that width, dense, or of one
+// subspace.
+static void check_wide(qcnn_op op, bool codebook, int64_t n_inputs, const char *tier)
+{
+    enum { N_OUTPUTS = 64 };
+    qcnn_rng rng = { 7 };
+    const bool is_conv = op == QCNN_OP_CONV;
+    const qcnn_shape shape = is_conv ? SHAPE(N_OUTPUTS, n_inputs, 1, 1) : SHAPE(N_OUTPUTS, n_inputs);
+    const qcnn_attributes a = is_conv ? build_window(2, 1, 1, 0) : (qcnn_attributes){ 0 };
+    qcnn_model *model = build_begin();
+    const int x = build_input(model, "x", is_conv ? SHAPE(1, n_inputs, 1, 1) : SHAPE(1, n_inputs));
+    const int w = codebook ? build_codebook(model, shape, 1, false, (int)n_inputs, 2, &rng) : build_random(model, shape, &rng);
+    qcnn_tensor *tensor = &model->tensors[model->values[w].tensor];
+    tensor->data_type = codebook ? QCNN_FLOAT32 : QCNN_INT8;
+    for (int64_t i = 0; i < n_inputs * (codebook ? 2 : N_OUTPUTS); i++)
+        ((float *)tensor->owned_data)[i] = 1;
+    build_output(model, "y", build_node(model, op, &a, 2, x, w));
+    build_end(model, tier);
+    float *ones = qcnn_allocate((size_t)n_inputs, sizeof *ones);
+    for (int64_t i = 0; i < n_inputs; i++)
+        ones[i] = 1;
+    size_t n;
+    float *y = run_case(model, ones, NULL, &n);
+    for (size_t i = 0; i < n; i++)
+        if (!(fabsf(y[i] / (float)n_inputs - 1) < 0.01F))
+            fail_msg("tier %s, %lld inputs: %g", tier, (long long)n_inputs, (double)y[i]);
+    qcnn_release(ones);
+    qcnn_release(y);
+    qcnn_model_free(model);
+}
+
+static void test_wide_layers(void **state)
+{
+    (void)state;
+    for (int t = 0; qcnn_kernels_name(t); t++)
+        for (int i = 0; i < 2; i++) {
+            check_wide(QCNN_OP_CONV, false, i ? 140000 : 66312, qcnn_kernels_name(t));
+            check_wide(QCNN_OP_CONV, true, i ? 70000 : 33026, qcnn_kernels_name(t));
+            check_wide(QCNN_OP_FC, true, i ? 140000 : 66312, qcnn_kernels_name(t));
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_random_geometries), cmocka_unit_test(test_padded_pixels),
-                                        cmocka_unit_test(test_unusual_inputs) };
+                                        cmocka_unit_test(test_unusual_inputs), cmocka_unit_test(test_wide_layers) };
     return cmocka_run_group_tests_name("conv_bytes", tests, NULL, NULL);
 }
