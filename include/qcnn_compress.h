@@ -149,9 +149,10 @@ typedef struct qcnn_calibrate_options {
 QCNN_API qcnn_calibrate_options qcnn_calibrate_options_default(void);
 
 // A calibrated copy of `model`, which must outlive it: 256 crops of the images are run in floats, and the range of each activation and
-// the largest table entries of each convolution with a codebook are kept, those that nine crops in ten stay within. The engine then need not find scales for each image, and may
-// keep activations as bytes from layer to layer; qcnn_compress with images does the same at its end. Ranges that the model had are
-// found anew. Only a compressed model runs in bytes: for an original it is an error. `options` may be NULL.
+// the largest table entries of each convolution with a codebook are kept, those that nine crops in ten stay within. The engine then need
+// not find scales for each image, and may keep activations as bytes from layer to layer; qcnn_compress with images does the same at its
+// end. Ranges that the model had are found anew. Only a compressed model runs in bytes: for an original it is an error. `options` may be
+// NULL.
 // Errors: ARGUMENT (no images, no preprocessing, an original), UNSUPPORTED (a network that does not read one image), IO and FORMAT
 // (an image that cannot be read), MEMORY, CANCELLED.
 QCNN_API qcnn_status qcnn_calibrate(const qcnn_model *model, const qcnn_dataset *images, const qcnn_calibrate_options *options,

@@ -202,9 +202,11 @@ static void conv_bytes_plan(qcnn_step *step)
     step->shared_bytes = quads > most ? SIZE_MAX
                                       : (job.in_place ? 0 : align_64(quads + SLACK)) + align_64(job.bytes->n_steps * sizeof(uint32_t)) +
                                             2 * align_64(n_outputs * sizeof(float)) + MAX_PARTS * 2 * sizeof(float);
-    step->worker_bytes = align_64((size_t)job.w.in[2] * 4) + MAX_TILE * sizeof(float);
+    step->worker_bytes = align_64((size_t)job.w.in[2] * 4); // a line of pixels, and later a tile
     if (job.bytes->interleaved)
         step->worker_bytes += align_64((size_t)line_bytes(&job));
+    if (step->worker_bytes < MAX_TILE * sizeof(float))
+        step->worker_bytes = MAX_TILE * sizeof(float);
 }
 
 // ---- inputs to bytes ------------------------------------------------------------------------------------------------
@@ -514,8 +516,7 @@ static void multiply_byte_piece(const bytes_job *job, int64_t group, int64_t row
 static void multiply_byte_pieces(void *argument, int index, int worker)
 {
     const bytes_job *job = argument;
-    unsigned char *scratch = job->step->worker + (size_t)worker * job->step->worker_bytes;
-    uint8_t *tile = scratch + job->step->worker_bytes - MAX_TILE * sizeof(float);
+    uint8_t *tile = job->step->worker + (size_t)worker * job->step->worker_bytes;
     multiply_byte_piece(job, index / job->n_row_parts % job->groups, index % job->n_row_parts, index / job->n_row_parts / job->groups,
                         tile);
 }

@@ -12,6 +12,8 @@
 
 #include "engine/session_plan.h"
 
+enum { MAX_ROUNDS = 32 }; // real networks need a few; one that was made to need thousands keeps floats
+
 typedef struct plane_choice {
     const qcnn_model *model;
     const qcnn_shape *shapes;
@@ -107,9 +109,10 @@ static void ask_layer(plane_choice *choice, size_t n)
 
 static int class_of(const plane_choice *choice, int value)
 {
-    int root = choice->values[value].root;
-    while (choice->values[root].scale_class != root)
-        root = choice->values[root].scale_class;
+    qcnn_value_plan *values = choice->values;
+    int root = values[value].root;
+    while (values[root].scale_class != root) // each way is halved, so that no chain of pools stays long
+        root = values[root].scale_class = values[values[root].scale_class].scale_class;
     return root;
 }
 
@@ -159,8 +162,10 @@ void qcnn_choose_planes(const qcnn_model *model, const qcnn_shape *shapes, qcnn_
     if (!model->in_bytes)
         return;
     list_candidates(&choice);
-    while (choice.changed) { // in both directions: a chain of layers is done in one round
+    for (int round = 0; choice.changed; round++) { // in both directions: a chain of layers is done in one round
         choice.changed = false;
+        for (size_t v = 0; round == MAX_ROUNDS && v < model->n_values; v++)
+            take_back(&choice, (int)v);
         for (size_t n = 0; n < model->n_nodes; n++)
             ask_layer(&choice, n);
         for (size_t n = model->n_nodes; n-- > 0;)
