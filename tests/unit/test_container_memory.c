@@ -153,6 +153,7 @@ static void test_failing_allocations(void **state)
     fail_allocations(every_op());
     fail_allocations(every_type());
     fail_allocations(coded());
+    fail_allocations(ranged());
 }
 
 // ---- files that try to unfold ---------------------------------------------------------------------------------------

@@ -274,11 +274,56 @@ static void test_bad_requests(void **state)
     qcnn_model_free(original);
 }
 
+// ---- failing allocations --------------------------------------------------------------------------------------------
+
+typedef struct failing {
+    long n, fail_at, live; // allocations so far, the one that fails, blocks not released
+} failing;
+
+static void *failing_allocate(void *context, size_t bytes, size_t alignment)
+{
+    failing *f = context;
+    void *pointer = ++f->n == f->fail_at ? NULL : aligned_alloc(alignment, bytes);
+    f->live += pointer != NULL;
+    return pointer;
+}
+
+static void failing_release(void *context, void *pointer)
+{
+    failing *f = context;
+    f->live--;
+    free(pointer);
+}
+
+// Each of the first, which make the copy and its sessions, and some of those of the samples.
+static void test_failing_allocations(void **state)
+{
+    (void)state;
+    qcnn_model *original = new_model(), *model = compress(original, NULL, NULL), *calibrated;
+    qcnn_dataset *dataset = new_dataset(1);
+    failing f = { 0 };
+    qcnn_set_allocator(&(qcnn_allocator){ failing_allocate, failing_release, &f });
+    assert_int_equal(qcnn_calibrate(model, dataset, NULL, &calibrated, NULL), QCNN_OK);
+    qcnn_model_free(calibrated);
+    const long n_allocations = f.n;
+    for (long fail_at = 1; fail_at <= n_allocations; fail_at += fail_at > n_allocations - 40 || fail_at < 200 ? 1 : n_allocations / 8) {
+        f = (failing){ .fail_at = fail_at };
+        calibrated = model;
+        assert_int_equal(qcnn_calibrate(model, dataset, NULL, &calibrated, NULL), QCNN_ERROR_MEMORY);
+        assert_null(calibrated);
+        assert_int_equal(f.live, 0);
+    }
+    qcnn_set_allocator(NULL);
+    qcnn_dataset_free(dataset);
+    qcnn_model_free(model);
+    qcnn_model_free(original);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ranges_and_peaks), cmocka_unit_test(test_found_anew),   cmocka_unit_test(test_networks_without_codebooks),
-        cmocka_unit_test(test_unknown_ranges),   cmocka_unit_test(test_bad_requests),
+        cmocka_unit_test(test_unknown_ranges),   cmocka_unit_test(test_bad_requests), cmocka_unit_test(test_failing_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
