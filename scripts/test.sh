@@ -22,7 +22,7 @@ ctest --test-dir build-sanitize --output-on-failure -j "$jobs" -R '^(unit/|cli|k
 
 echo "== tests with threads under ThreadSanitizer =="
 cmake -S . -B build-threads -G Ninja -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=RelWithDebInfo -DQCNN_THREAD_SANITIZE=ON >/dev/null
-threaded=(test_pool test_shared_model test_evaluate)
+threaded=(test_pool test_shared_model test_evaluate test_planes)
 ninja -C build-threads "${threaded[@]}" >build-threads/ninja.log || { cat build-threads/ninja.log; exit 1; }
 for test in "${threaded[@]}"; do
     "build-threads/$test"

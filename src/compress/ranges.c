@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Calibrated ranges. A copy of the network gives out all values that it computes. Each sample's extremes are kept, and what nine
-// in ten stay within becomes the range.
+// Calibrated ranges. A copy of the network gives out all values that it computes. Each sample's extremes are kept: the
+// least of all and what nine in ten stay below become the range.
 
 #include "compress/ranges.h"
 
@@ -303,10 +303,10 @@ static float usual(float *of_samples, float nothing)
 static void choose_ranges(const range_job *job, qcnn_model *model)
 {
     for (size_t v = 0; v < model->n_values; v++) {
-        float *lows = job->lows + v * N_SAMPLES, *highs = job->highs + v * N_SAMPLES;
-        for (int i = 0; i < N_SAMPLES; i++)
-            lows[i] = -lows[i];
-        const float low = -usual(lows, -INFINITY), high = usual(highs, low);
+        float low = job->lows[v * N_SAMPLES]; // of all of them: whether a value is ever negative decides how it can be kept
+        for (size_t i = 1; i < N_SAMPLES; i++)
+            low = fminf(low, job->lows[v * N_SAMPLES + i]);
+        const float high = usual(job->highs + v * N_SAMPLES, low);
         if (low >= -QCNN_MAX_SCALE && low < high && high <= QCNN_MAX_SCALE) {
             model->values[v].low = low;
             model->values[v].high = high;
@@ -377,6 +377,8 @@ qcnn_status qcnn_find_ranges(qcnn_model *model, const char *kernels, const qcnn_
     kernels = *kernels ? kernels : NULL;
     qcnn_status status = find_ranges(model, kernels, &samples, options->parallel, options->progress, error);
     qcnn_samples_close(&samples);
+    if (status != QCNN_OK)
+        qcnn_model_forget_ranges(model);
     return status == QCNN_OK ? qcnn_model_prepare(model, kernels, error) : status;
 }
 

@@ -5,7 +5,7 @@
 // A batch runs in passes of up to QCNN_LUT_COLUMNS rows that lie in the vector lanes, table[m][k][row]; a single row needs
 // no lanes. Sums run over the subspaces in order in both cases: a row's result does not depend on its company.
 
-#include "engine/engine.h"
+#include "engine/layers.h"
 
 enum { TABLES_PER_TASK = 64, OUTPUTS_PER_TASK = 256 };
 
@@ -45,10 +45,12 @@ static void lut_fc_plan(qcnn_step *step)
 {
     const lut_fc_job job = lut_fc_measure(step);
     const qcnn_codebook *book = job.book;
-    const size_t input_floats = job.lanes > 1 ? (size_t)book->n_inputs * job.columns : 0;
-    step->shared_bytes = (input_floats + (size_t)book->n_subspaces * (size_t)book->n_codewords * job.lanes) * sizeof(float);
-    const size_t turned_floats = (size_t)book->subspace * turned_stride(book, step->kernels), sum_floats = OUTPUTS_PER_TASK * job.lanes;
-    step->worker_bytes = (turned_floats > sum_floats ? turned_floats : sum_floats) * sizeof(float);
+    const size_t input_bytes = job.lanes > 1 ? qcnn_plan_bytes((uint64_t)book->n_inputs, job.columns, sizeof(float)) : 0;
+    const size_t table_bytes = qcnn_plan_bytes((uint64_t)book->n_subspaces, (uint64_t)book->n_codewords * job.lanes, sizeof(float));
+    step->shared_bytes = input_bytes < SIZE_MAX - table_bytes ? input_bytes + table_bytes : SIZE_MAX;
+    const size_t turned_bytes = qcnn_plan_bytes((uint64_t)book->subspace, turned_stride(book, step->kernels), sizeof(float));
+    const size_t sum_bytes = OUTPUTS_PER_TASK * job.lanes * sizeof(float);
+    step->worker_bytes = turned_bytes > sum_bytes ? turned_bytes : sum_bytes;
 }
 
 // One row: the codewords of a subspace, turned so that they lie in the lanes. Each entry is summed in the same order as in

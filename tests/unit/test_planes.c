@@ -13,6 +13,7 @@
 #include "build_model.h"
 #include "fake_workers.h"
 #include "kernels/kernels.h"
+#include "qcnn_compress.h"
 
 enum { N_NETWORKS = 150, N_IMAGES = 2, MAX_LAYERS = 6, MAX_VALUES = 64 };
 
@@ -249,8 +250,8 @@ static qcnn_model *prepared(const trial *t, const char *tier)
 
 // ---- tests ----------------------------------------------------------------------------------------------------------
 
-// Near the floats, and the same bits with three workers and with one image alone.
-static void check_tier(const trial *t, const char *tier, int *n_tables)
+// Near the floats, and the same bits with the workers of `hook` and with one image alone.
+static void check_tier(const trial *t, const char *tier, const qcnn_parallel *hook, int *n_tables)
 {
     qcnn_model *model = prepared(t, tier);
     float *got, *parallel, *alone;
@@ -262,9 +263,7 @@ static void check_tier(const trial *t, const char *tier, int *n_tables)
     }
     if (!(error <= 0.09 * 0.09 * size)) // six layers of 7 bits each: 0.065 at most was seen
         fail_msg("tier %s, seed %llu, ending %d: relative error %g", tier, (unsigned long long)t->seed, t->ending, sqrt(error / size));
-    fake_workers workers = { .n_workers = 3 };
-    const qcnn_parallel hook = fake_workers_hook(&workers);
-    run_network(model, t->x, N_IMAGES, &hook, &parallel, NULL);
+    run_network(model, t->x, N_IMAGES, hook, &parallel, NULL);
     assert_memory_equal(parallel, got, t->n * sizeof *got);
     run_network(model, t->x, 1, NULL, &alone, NULL);
     assert_memory_equal(alone, got, t->n / N_IMAGES * sizeof *got);
@@ -280,12 +279,17 @@ static void test_random_networks(void **state)
 {
     (void)state;
     int n_tables = 0;
+    fake_workers workers = { .n_workers = 3 };
+    const qcnn_parallel fake = fake_workers_hook(&workers);
+    qcnn_pool *threads; // scripts/test.sh runs this under ThreadSanitizer too
+    BUILD_CHECK(qcnn_pool_create(3, &threads, error));
     for (int i = 0; i < N_NETWORKS; i++) {
         trial t = begin_trial((uint64_t)i + 1, i % 4);
         for (int k = 0; qcnn_kernels_name(k); k++)
-            check_tier(&t, qcnn_kernels_name(k), &n_tables);
+            check_tier(&t, qcnn_kernels_name(k), (i + k) % 2 ? &fake : qcnn_pool_hook(threads), &n_tables);
         end_trial(&t);
     }
+    qcnn_pool_free(threads);
     const qcnn_kernels *best = qcnn_kernels_find(NULL);
     if (best->conv_byte_tables)
         assert_true(n_tables > N_NETWORKS / 10);
