@@ -9,9 +9,9 @@ No flags for instruction sets: each kernel file is compiled for its own by pragm
 Define QCNN_NO_FILES where there is no mmap (qcnn_model_open is then missing; qcnn_model_load is there).
 """
 
+import argparse
 import pathlib
 import re
-import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ROOMS = ["base", "model", "kernels", "engine"]
@@ -145,7 +145,9 @@ def system_includes(files):
 
 
 def main():
-    out = pathlib.Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=pathlib.Path, help="where qcnn.c and qcnn.h are written")
+    out = parser.parse_args().folder
     out.mkdir(parents=True, exist_ok=True)
     public = (ROOT / "include" / "qcnn.h").read_text(encoding="utf-8")
     version = re.search(r'QCNN_VERSION "(.*?)"', public).group(1)

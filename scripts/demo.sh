@@ -15,7 +15,7 @@ mkdir -p $out
 # The value of a number in a JSON object: the first one of that name.
 number() { grep -o "\"$2\":[[:space:]]*[-0-9.e+]*" "$1" | head -n 1 | grep -o '[-0-9.e+]*$'; }
 
-echo "1. compress $model.onnx 25 times, calibrated on images without labels, settings searched for"
+echo "1. compress $model.onnx 25 times (within 2 %), calibrated on images without labels, settings searched for"
 $qcnn compress $model.onnx -o $out/fashion_mnist.qcnn --preprocess $model.preprocess.json --classes $model.classes.txt \
     --calib "$calibration" --ratio 25 --report $out/report.html
 

@@ -31,8 +31,8 @@ static int print_result(const calibrate_request *request, const qcnn_model *mode
     char name[512];
     snprintf(name, sizeof name, "%s", request->output);
     cli_one_line(name);
-    printf("%s: %s bytes, in %s on %d thread%s\n", name, cli_exact_text(file_bytes, bytes), cli_duration_text(seconds, duration), threads,
-           threads == 1 ? "" : "s");
+    printf("%s: ranges of activations from 256 images; %s bytes, in %s on %d thread%s\n", name, cli_exact_text(file_bytes, bytes),
+           cli_duration_text(seconds, duration), threads, threads == 1 ? "" : "s");
     return cli_finish();
 }
 

@@ -84,6 +84,8 @@ static int compress_model(const compress_request *request, const qcnn_model *ori
     if (request->calibration && qcnn_dataset_open(request->calibration, &calibration, &error))
         return cli_fail_at(request->calibration, &error);
     options.calibration = calibration;
+    if (options.checkpoint && access(checkpoint, F_OK) == 0)
+        cli_note("%s: an earlier run left it; what fits this command is taken over", checkpoint);
     const qcnn_status failed = qcnn_compress(original, &options, compressed, &error);
     qcnn_dataset_free(calibration);
     cli_progress_end(progress);
@@ -336,9 +338,14 @@ const cli_command cli_compress = {
     .operands = "MODEL",
     .details =
         "The q-cnn preset: convolutions C'=8 K=128 (the first one, of 3 channels, C'=3), fully-connected layers C'=4 K=32, the last of\n"
-        "them C'=1 K=16. --preprocess and --classes are stored in the file. The file appears complete or not at all; SIGINT and\n"
-        "SIGTERM stop the work with exit status 130 and 143 and leave nothing behind but, with error correction, OUT.qcnn.checkpoint: the\n"
-        "same command goes on from it. It disappears with success.\n",
+        "them C'=1 K=16.\n\n"
+        "--set LAYER=C/K may go on: /float16 or /int8 store the codewords in fewer bits (/int8:31: whole numbers up to 31 only, which\n"
+        "entropy coding makes smaller still), /groups gives each group of a convolution codebooks of its own. dense/int8 is possible "
+        "too.\n\n"
+        "--preprocess and --classes are stored in the file. The file appears complete or not at all; SIGINT and SIGTERM stop the work\n"
+        "with exit status 130 and 143 and leave nothing behind but, with error correction, OUT.qcnn.checkpoint and its predecessor\n"
+        "OUT.qcnn.checkpoint.previous: the same command goes on from the layers they hold (a search of --ratio or --max-drop is done\n"
+        "again first, with the same result). They disappear with success. --ratio is met within 2 %.\n",
     .examples = "  qcnn compress net.onnx -o net.qcnn --calib photos --preprocess preprocess.json --classes classes.txt\n"
                 "  qcnn compress net.onnx -o net.qcnn --calib photos --preprocess preprocess.json --ratio 35\n"
                 "  qcnn compress net.onnx -o net.qcnn --preprocess preprocess.json --classes classes.txt --report net.html\n"

@@ -37,6 +37,7 @@ const cli_command cli_export = {
     .name = "export",
     .summary = "write a model as plain ONNX with the decoded weights, for checking in any other engine",
     .operands = "MODEL.qcnn",
+    .details = "ONNX holds no preprocessing and no class names: 'qcnn classify decoded.onnx' needs --preprocess and --classes.\n",
     .examples = "  qcnn export net.qcnn -o decoded.onnx\n",
     .min_operands = 1,
     .max_operands = 1,

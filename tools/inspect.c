@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // qcnn inspect: what is in a model, how each layer is stored, how it runs and why.
 
+#include <ctype.h>
+#include <string.h>
+
 #include "cli.h"
 #include "layers.h"
 #include "table.h"
@@ -25,6 +28,8 @@ static void print_model(const char *path, const qcnn_model *model, const cli_tot
     print_ports("input", model, qcnn_model_n_inputs(model), qcnn_model_input);
     print_ports("output", model, qcnn_model_n_outputs(model), qcnn_model_output);
     snprintf(line, sizeof line, "%s", qcnn_model_preprocessing(model) ? qcnn_model_preprocessing(model) : "none stored");
+    for (size_t n = strlen(line); n > 0 && isspace((unsigned char)line[n - 1]); n--)
+        line[n - 1] = 0; // a file's last line ends too
     cli_one_line(line);
     printf("  %-14s %d\n  %-14s %s\n  %-14s %s\n  %-14s %s\n\n", "classes", qcnn_model_n_classes(model), "preprocessing", line, "ranges",
            qcnn_model_calibrated(model) ? "calibrated" : "found for each image", "kernels", qcnn_model_kernels(model));

@@ -155,7 +155,9 @@ static qcnn_status apply_piece(const qcnn_model *model, const char *piece, const
     qcnn_layer_setting setting = { .named = true };
     const bool dense = n_value >= 5 && memcmp(value, "dense", 5) == 0;
     if (value == piece || !read_value(value, end, &setting))
-        return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "settings: '%.*s' is neither LAYER=C/K nor LAYER=dense", shown(n_piece), piece);
+        return qcnn_fail(error, QCNN_ERROR_ARGUMENT,
+                         "settings: '%.*s' is neither LAYER=C/K nor LAYER=dense (behind either: /float16, /int8, /int8:LARGEST; /groups)",
+                         shown(n_piece), piece);
 
     const size_t layer = find_layer(model, piece, n_piece - n_value - 1);
     if (layer == model->n_nodes)

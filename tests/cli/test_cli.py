@@ -275,7 +275,7 @@ class Calibrate(CommandTest):
         out, err = self.run_qcnn("calibrate", "after.qcnn", "--calib", "set", "-o", "again.qcnn", "--threads", "1")
         self.assertEqual(self.read("again.qcnn"), self.read("after.qcnn"))
         self.assertEqual(err, "")
-        self.assertRegex(out, r"^again.qcnn: [0-9,]+ bytes, in [0-9.]+ s on 1 thread\n$")
+        self.assertRegex(out, r"^again.qcnn: ranges of activations from 256 images; [0-9,]+ bytes, in [0-9.]+ s on 1 thread\n$")
         self.json_of("eval", "after.qcnn", "set")
 
     def test_refusals(self):
