@@ -239,7 +239,8 @@ def main():
         add_accuracy(arguments.output, arguments.images, arguments.peer_images)
         return
     chosen = [network for network in networks.NETWORKS if network.key in arguments.networks.split(",")]
-    results = {"date": datetime.datetime.now().isoformat(timespec="minutes"), "mode": "quick" if arguments.quick else "full", "networks": {}}
+    results = {"date": datetime.datetime.now().isoformat(timespec="minutes"), "networks": {},
+               "mode": f"{'quick' if arguments.quick else 'full'} mode" + (f", {arguments.rounds} rounds" if arguments.rounds else "")}
     results["commit"] = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=networks.ROOT, stdout=subprocess.PIPE, text=True).stdout.strip()
     results["machine"] = machine()
     if arguments.keep and os.path.exists(arguments.output):

@@ -51,7 +51,7 @@ def machine_text(results):
                 versions[name] = row["version"]
             else:
                 versions.setdefault("qcnn's tier", row["version"])
-    lines = [f"Measured {results['date']} at {results['commit']} ({results['mode']} mode): {machine['cpu']}, {machine['cores']} cores, "
+    lines = [f"Measured {results['date']} at {results['commit']} ({results['mode']}): {machine['cpu']}, {machine['cores']} cores, "
              f"{machine['memory_gb']} GB, Linux {machine['kernel']}. " + ", ".join(f"{name} {version}" for name, version in versions.items()) + "."]
     if peaks:
         after = results.get("machine_after", machine)["peaks"]
@@ -184,7 +184,8 @@ def layers_tables(results):
 
 def limits_table(results):
     """What binds: operations a second of each kind of layer against what the machine's instructions can do at most."""
-    peaks, rows = results["machine"]["peaks"], []
+    after, rows = results.get("machine_after", results["machine"])["peaks"], []
+    peaks = {name: max(value, after[name]) for name, value in results["machine"]["peaks"].items() if name.endswith("_g")}
     for network in results["networks"].values():
         for file in network["files"]:
             timed = find_row(find_table(network, 1, 1), file["key"])
