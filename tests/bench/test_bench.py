@@ -33,9 +33,12 @@ def made_up():
     layers = [{"name": "conv1", "type": "conv", "method": "dense", "ms": 0.7}, {"name": "fc6", "type": "fc", "method": "lut", "ms": 0.2}]
     rows = [row("ort-float", "ONNX Runtime float32", 40.0, peak_bytes=4e8, base_bytes=4e7), row("openvino-int8", "OpenVINO int8", 7.5, peak_bytes=2e8, base_bytes=4e7),
             row("qcnn-dense", "qcnn, original dense", 30.0), row("qcnn-paper", "qcnn, <paper> & co", 2.0, layers=layers)]
-    peaks = {key: 100.0 for key in ("float32_g", "int8_g", "lookup_g", "float32_avx2_g", "int8_avx2_g", "lookup_avx2_g", "read_512k_gb", "read_8m_gb", "read_256m_gb")}
-    network = {"title": "AlexNet", "real": True, "files": [{"key": "qcnn-paper", "title": "<paper> & co", "options": "--preset q-cnn", "file_bytes": 11500000,
-                                                          "ratio": 20.0, "peak_bytes": 3e7, "methods": {"conv1": "dense", "fc6": "lut"}}],
+    peaks = {key: 100.0 for key in ("float32_g", "int8_g", "lookup_g", "lookup_sum_g", "float32_avx2_g", "int8_avx2_g", "lookup_avx2_g", "lookup_sum_avx2_g",
+                                    "read_512k_gb", "read_8m_gb", "read_256m_gb")}
+    network = {"title": "AlexNet", "real": True, "data": "alexnet200", "files": [{"key": "qcnn-paper", "title": "<paper> & co", "options": "--preset q-cnn", "file_bytes": 11500000,
+                                                          "ratio": 20.0, "peak_bytes": [3e7, 3.2e7], "methods": {"conv1": "dense", "fc6": "lut"},
+                                                          "layers": {"conv1": {"method": "dense", "lookups": 0, "multiplications": 105000000},
+                                                                     "fc6": {"method": "lut", "lookups": 9437184, "multiplications": 294912}}}],
                "tables": [{"threads": t, "batch": 1, "cold_mb": c, "rows": rows} for t, c in ((1, 0), (2, 0), (1, 64))],
                "accuracy": {"qcnn-paper": {"images": 300, "top1": 49.0, "top5": 75.0}}}
     machine = {"cpu": "some", "cores": 2, "memory_gb": 8, "kernel": "6", "load": 0.1, "peaks": {**peaks, "instructions": "AVX2"}}
