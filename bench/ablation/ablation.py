@@ -55,7 +55,7 @@ ROWS = [
     ("s55", "4e-10", priced("4e-10", CONV2_COARSE + FC8_SMALL), False, True),
     ("s72", "9.5e-10, fc7 C'=8 too", priced("9.5e-10", CONV2_COARSE + FC88), False, True),
     ("s82", "1.5e-9", priced("1.5e-9", CONV2_COARSE + FC88), False, True),
-    ("ratio25", "settings from the search: `--ratio 25`", ["--ratio", "25"], True, False),
+    ("ratio25", "settings from the search: `--ratio 25`, which it missed", ["--ratio", "25"], True, False),
     ("ratio35", "`--ratio 35`", ["--ratio", "35"], True, False),
     ("ratio50", "`--ratio 50`", ["--ratio", "50"], True, False),
     ("ratio70", "`--ratio 70`", ["--ratio", "70"], True, False),
