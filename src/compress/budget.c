@@ -3,6 +3,7 @@
 // the search's own numbers are corrected by what was measured, and it is done again, a few times at most.
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/rng.h"
@@ -11,7 +12,7 @@
 #include "compress/search.h"
 
 enum { N_ATTEMPTS = 3, SURVEY_IMAGES = 128 };
-static const double ratio_tolerance = 0.015, drop_tolerance = 0.25;
+static const double ratio_tolerance = 0.015, ratio_promise = 0.02, drop_tolerance = 0.25;
 
 typedef struct budget {
     const qcnn_model *original;
@@ -71,6 +72,18 @@ static qcnn_status try_size(budget *b, double asked, double wanted, qcnn_search_
     return status;
 }
 
+// A file that misses the size by more than is promised is still the nearest that was found: its user should know.
+static void tell_of_a_miss(const budget *b, double wanted)
+{
+    char message[160];
+    if (!b->options->note || fabs(b->best_bytes - wanted) <= ratio_promise * wanted)
+        return;
+    snprintf(message, sizeof message,
+             "the nearest file that %d attempts found is %.2f times smaller, not %g: --rate-price and --set give others", N_ATTEMPTS,
+             wanted / b->best_bytes * b->options->ratio, b->options->ratio);
+    b->options->note(b->options->note_context, message);
+}
+
 static qcnn_status compress_to_ratio(budget *b, qcnn_error *error)
 {
     const double wanted = (double)qcnn_model_original_bytes(b->original) / b->options->ratio;
@@ -87,6 +100,7 @@ static qcnn_status compress_to_ratio(budget *b, qcnn_error *error)
             break; // near enough, or already all that settings can give
         asked *= wanted / n_bytes;
     }
+    tell_of_a_miss(b, wanted);
     return QCNN_OK;
 }
 

@@ -9,7 +9,14 @@ typedef struct goal {
     double ratio, max_drop;
     const char *settings;
     const qcnn_parallel *parallel;
+    char *note; // [160]: what was told, if anything
 } goal;
+
+static void keep_note(void *context, const char *message)
+{
+    if (context)
+        snprintf(context, 160, "%s", message);
+}
 
 static qcnn_status try_compress(const qcnn_model *original, const qcnn_dataset *dataset, goal wanted, qcnn_model **compressed,
                                 qcnn_error *error)
@@ -21,6 +28,8 @@ static qcnn_status try_compress(const qcnn_model *original, const qcnn_dataset *
     options.parallel = wanted.parallel;
     options.correction = QCNN_CORRECTION_NETWORK;
     options.calibration = dataset;
+    options.note = keep_note;
+    options.note_context = wanted.note;
     return qcnn_compress(original, &options, compressed, error);
 }
 
@@ -64,6 +73,21 @@ static void test_too_small(void **state)
     qcnn_error error;
     assert_int_equal(try_compress(original, dataset, (goal){ .ratio = 1000 }, &compressed, &error), QCNN_ERROR_ARGUMENT);
     assert_non_null(strstr(error.message, "no settings make the file so small"));
+    qcnn_dataset_free(dataset);
+    qcnn_model_free(original);
+}
+
+// No settings make the file as large as was asked for: the nearest is given, and that it is not the size wanted is told.
+static void test_miss_is_told(void **state)
+{
+    (void)state;
+    qcnn_model *original = new_model();
+    qcnn_dataset *dataset = new_dataset(1);
+    char note[160] = "";
+    qcnn_model_free(compress(original, dataset, (goal){ .ratio = 8, .note = note }));
+    assert_string_equal(note, "");
+    qcnn_model_free(compress(original, dataset, (goal){ .ratio = 1.5, .note = note }));
+    assert_non_null(strstr(note, "times smaller, not 1.5"));
     qcnn_dataset_free(dataset);
     qcnn_model_free(original);
 }
@@ -181,9 +205,13 @@ static void test_threads_change_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ratio_is_hit),           cmocka_unit_test(test_too_small),
-        cmocka_unit_test(test_constant_inputs),        cmocka_unit_test(test_named_layers_are_kept),
-        cmocka_unit_test(test_drop_is_kept_to),        cmocka_unit_test(test_diagnosis_finds_the_layer),
+        cmocka_unit_test(test_ratio_is_hit),
+        cmocka_unit_test(test_too_small),
+        cmocka_unit_test(test_miss_is_told),
+        cmocka_unit_test(test_constant_inputs),
+        cmocka_unit_test(test_named_layers_are_kept),
+        cmocka_unit_test(test_drop_is_kept_to),
+        cmocka_unit_test(test_diagnosis_finds_the_layer),
         cmocka_unit_test(test_threads_change_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
