@@ -2,7 +2,7 @@
 // Handcrafted bad .qcnn files, each with its own error: valid files with one thing changed and all checksums right.
 
 #define _GNU_SOURCE // memmem
-#include "container_samples.h"
+#include "bad_files.h"
 
 // ---- one number changed ---------------------------------------------------------------------------------------------
 
@@ -53,20 +53,6 @@ enum {
     OUTPUT_VALUE = 241,
     GRAPH_BYTES = 245,
 };
-
-// Where a number lies: in the header, in the table entry of a section, or in the content of one.
-typedef enum place { HEADER, ENTRY, CONTENT } place;
-enum { GRPH, CODE_W, ASGN_W, DATA_B, N_SECTIONS };
-
-enum { FORMAT = QCNN_ERROR_FORMAT, UNSUPPORTED = QCNN_ERROR_UNSUPPORTED };
-
-typedef struct file_change {
-    int status;
-    const char *expected; // in the message
-    place place;
-    int section, at, n_bytes;
-    uint64_t value;
-} file_change;
 
 static const file_change changes[] = {
     // header
@@ -189,22 +175,6 @@ static const file_change changes[] = {
     { FORMAT, "an assignment of tensor 0 is not below 3", CONTENT, ASGN_W, 1, 1, 0xc0 },
 };
 
-static unsigned char *place_of(bytes file, const file_change *change)
-{
-    unsigned char *entry = file.data + QCNN_HEADER_BYTES + change->section * QCNN_ENTRY_BYTES;
-    if (change->place == HEADER)
-        return file.data + change->at;
-    return change->place == ENTRY ? entry + change->at : file.data + get(entry + QCNN_ENTRY_OFFSET_AT, 8) + change->at;
-}
-
-static void assert_refused(bytes file, int status, const char *expected)
-{
-    qcnn_error error;
-    const qcnn_status got = try_load(file, &error);
-    if ((int)got != status || !strstr(error.message, expected))
-        fail_msg("expected '%s', got %s '%s'", expected, qcnn_status_name(got), error.message);
-}
-
 static void test_layout(void **state)
 {
     (void)state;
@@ -223,15 +193,8 @@ static void test_changes(void **state)
 {
     (void)state;
     const bytes good = save_and_free(tiny());
+    assert_changes_refused(good, changes, sizeof changes / sizeof *changes);
     bytes bad = { qcnn_allocate(good.n, 1), good.n };
-    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
-        const file_change *change = &changes[i];
-        memcpy(bad.data, good.data, good.n);
-        unsigned char *at = place_of(bad, change);
-        put(at, change->value, change->n_bytes);
-        qcnn_container_repair_checksums(bad.data, bad.n);
-        assert_refused(bad, change->status, change->expected);
-    }
     memcpy(bad.data, good.data, good.n);
     unsigned char *input = place_of(bad, &(file_change){ FORMAT, "", CONTENT, GRPH, INPUT_DIM0, 0, 0 });
     put(input, INT32_MAX, 8);
@@ -244,78 +207,6 @@ static void test_changes(void **state)
 }
 
 // ---- files put together from sections -------------------------------------------------------------------------------
-
-typedef struct part {
-    uint32_t type, flags, tensor;
-    const void *content;
-    size_t n;
-    uint32_t encoding;
-    uint64_t decoded; // where it is not plain
-} part;
-
-// A file of these sections, its frame in order.
-static bytes assemble(const part *parts, size_t n_parts)
-{
-    size_t end = QCNN_HEADER_BYTES + n_parts * QCNN_ENTRY_BYTES;
-    for (size_t i = 0; i < n_parts; i++)
-        end = (end + 63) / 64 * 64 + parts[i].n;
-    bytes file = { NULL, (end + 63) / 64 * 64 };
-    file.data = qcnn_allocate_zeroed(file.n, 1);
-    memcpy(file.data, QCNN_MAGIC, QCNN_MAGIC_BYTES);
-    put(file.data + 8, QCNN_FORMAT_MAJOR, 2);
-    put(file.data + 10, 77, 2); // a newer minor version is none of our business
-    put(file.data + 12, QCNN_HEADER_BYTES, 4);
-    put(file.data + 16, file.n, 8);
-    put(file.data + QCNN_HEADER_COUNT_AT, n_parts, 4);
-    end = QCNN_HEADER_BYTES + n_parts * QCNN_ENTRY_BYTES;
-    for (size_t i = 0; i < n_parts; i++) {
-        unsigned char *entry = file.data + QCNN_HEADER_BYTES + i * QCNN_ENTRY_BYTES;
-        const size_t start = (end + 63) / 64 * 64;
-        put(entry, parts[i].type, 4);
-        put(entry + 4, parts[i].flags, 4);
-        put(entry + 8, parts[i].encoding, 4);
-        put(entry + 12, parts[i].tensor, 4);
-        put(entry + 16, start, 8);
-        put(entry + 24, parts[i].n, 8);
-        put(entry + 32, parts[i].encoding ? parts[i].decoded : parts[i].n, 8);
-        memcpy(file.data + start, parts[i].content, parts[i].n);
-        end = start + parts[i].n;
-    }
-    qcnn_container_repair_checksums(file.data, file.n);
-    return file;
-}
-
-enum { MAX_PARTS = 8 };
-
-// The sections of a file, into room for MAX_PARTS.
-static size_t take_apart(bytes file, part *parts)
-{
-    const size_t n = (size_t)get(file.data + QCNN_HEADER_COUNT_AT, 4);
-    for (size_t i = 0; i < n; i++) {
-        const unsigned char *entry = file.data + QCNN_HEADER_BYTES + i * QCNN_ENTRY_BYTES;
-        parts[i] = (part){ (uint32_t)get(entry, 4),
-                           (uint32_t)get(entry + 4, 4),
-                           (uint32_t)get(entry + 12, 4),
-                           file.data + get(entry + 16, 8),
-                           (size_t)get(entry + 24, 8),
-                           (uint32_t)get(entry + 8, 4),
-                           get(entry + 32, 8) };
-    }
-    return n;
-}
-
-static void assert_parts_refused(const part *parts, size_t n, int status, const char *expected)
-{
-    const bytes file = assemble(parts, n);
-    if (expected) {
-        assert_refused(file, status, expected);
-    } else {
-        qcnn_error error;
-        if (try_load(file, &error) != QCNN_OK)
-            fail_msg("refused: %s", error.message);
-    }
-    qcnn_release(file.data);
-}
 
 static void test_missing_and_repeated_sections(void **state)
 {
@@ -351,7 +242,7 @@ static void test_sections_of_wrong_size(void **state)
 {
     (void)state;
     const bytes file = save_and_free(tiny());
-    part parts[MAX_PARTS];
+    part parts[MAX_PARTS] = { 0 };
     const size_t n = take_apart(file, parts);
     static const char *const expected[] = { "bytes follow its end", "does not fit the codebook of tensor 0",
                                             "does not fit the codebook of tensor 0", "does not fit the shape of tensor 1" };
@@ -570,180 +461,6 @@ static void test_unused_bits_and_windows(void **state)
     qcnn_bytes_free(file.data);
 }
 
-// ---- float16 and int8 numbers -----------------------------------------------------------------------------------------
-
-// x [1][3] -> fc (codebook of int8, bias of float16): sections GRPH, CODE (2 scales, 12 integers), ASGN, DATA.
-static qcnn_model *tiny_typed(void)
-{
-    qcnn_model *model = tiny();
-    assert_int_equal(qcnn_codebook_round(&model->tensors[0], QCNN_INT8, 127, NULL), QCNN_OK);
-    assert_int_equal(qcnn_data_round(&model->tensors[1], QCNN_FLOAT16, 0, NULL), QCNN_OK);
-    return model;
-}
-
-static void test_bad_numbers(void **state)
-{
-    (void)state;
-    static const file_change bad_numbers[] = {
-        { FORMAT, "section 1 (CODE): a scale is negative", CONTENT, CODE_W, 0, 4, 0x80000000 },
-        { FORMAT, "section 1 (CODE): a scale is negative", CONTENT, CODE_W, 4, 4, 0xbf800000 },
-        { FORMAT, "section 1 (CODE): a scale is negative, too large", CONTENT, CODE_W, 0, 4, 0x7e967699 + 99999 },
-        { FORMAT, "section 1 (CODE): a scale is negative, too large or not a number", CONTENT, CODE_W, 4, 4, 0x7f800000 },
-        { FORMAT, "section 1 (CODE): a scale is negative, too large or not a number", CONTENT, CODE_W, 4, 4, 0x7fc00000 },
-        { FORMAT, "section 1 (CODE): an integer is not in -127..127", CONTENT, CODE_W, 8, 1, 0x80 },
-        { FORMAT, "codewords of tensor 0 do not end in zeros", CONTENT, CODE_W, 8 + 7, 1, 1 },
-        { FORMAT, "section 3 (DATA): a float16 number is not finite", CONTENT, DATA_B, 0, 2, 0x7c00 },
-        { FORMAT, "section 3 (DATA): a float16 number is not finite", CONTENT, DATA_B, 6, 2, 0xfe01 },
-    };
-    const bytes good = save_and_free(tiny_typed());
-    bytes bad = { qcnn_allocate(good.n, 1), good.n };
-    for (size_t i = 0; i < sizeof bad_numbers / sizeof *bad_numbers; i++) {
-        memcpy(bad.data, good.data, good.n);
-        put(place_of(bad, &bad_numbers[i]), bad_numbers[i].value, bad_numbers[i].n_bytes);
-        qcnn_container_repair_checksums(bad.data, bad.n);
-        assert_refused(bad, bad_numbers[i].status, bad_numbers[i].expected);
-    }
-    qcnn_release(bad.data);
-    qcnn_bytes_free(good.data);
-}
-
-// ---- entropy coding ---------------------------------------------------------------------------------------------------
-
-// Sections of coded(): the first tensor's CODE begins with 4 scales and the largest integer, then comes the number of tables.
-enum { CODED_CODE = 1, CODED_ASGN, CODED_DATA };
-
-static void test_bad_coding(void **state)
-{
-    (void)state;
-    static const file_change bad_coding[] = {
-        { FORMAT, "section 1 (CODE): it ends inside its scales, or its largest", CONTENT, CODED_CODE, 16, 1, 128 },
-        { FORMAT, "section 1 (CODE): frequencies do not add up", CONTENT, CODED_CODE, 16, 1, 2 },
-        { FORMAT, "section 1 (CODE): a scale is negative", CONTENT, CODED_CODE, 12, 4, 0xbf800000 },
-        { FORMAT, "section 1 (CODE): it has no tables or more than 64", CONTENT, CODED_CODE, 17, 1, 0 },
-        { FORMAT, "section 1 (CODE): its size does not fit", ENTRY, CODED_CODE, 32, 8, 100 },
-        { FORMAT, "section 1 (CODE): its size does not fit", ENTRY, CODED_CODE, 32, 8, UINT64_MAX },
-        { FORMAT, "section 1 (CODE): a plain section must decode to its own size", ENTRY, CODED_CODE, 8, 4, 0 },
-        { FORMAT, "section 2 (ASGN): it has no tables or more than 64", CONTENT, CODED_ASGN, 0, 1, 65 },
-        { FORMAT, "section 2 (ASGN): frequencies do not add up", CONTENT, CODED_ASGN, 0, 8, 0x0001 },
-        { FORMAT, "section 2 (ASGN): a frequency is out of range", CONTENT, CODED_ASGN, 1, 8, UINT64_MAX },
-        { FORMAT, "section 2 (ASGN): its size does not fit", ENTRY, CODED_ASGN, 32, 8, 1 },
-        { FORMAT, "section 3 (DATA): a scale is negative", CONTENT, CODED_DATA, 0, 4, 0x7fc00000 },
-        { FORMAT, "section 3 (DATA): it has no tables or more than 64", CONTENT, CODED_DATA, 16 * 4 + 1, 1, 255 },
-    };
-    const bytes good = save_and_free(coded());
-    bytes bad = { qcnn_allocate(good.n, 1), good.n };
-    for (size_t i = 0; i < sizeof bad_coding / sizeof *bad_coding; i++) {
-        memcpy(bad.data, good.data, good.n);
-        put(place_of(bad, &bad_coding[i]), bad_coding[i].value, bad_coding[i].n_bytes);
-        qcnn_container_repair_checksums(bad.data, bad.n);
-        assert_refused(bad, bad_coding[i].status, bad_coding[i].expected);
-    }
-    // Every bit of the coded sections, checksums made right again: few other bits lead the states back to where they began, and those
-    // then decode to symbols of the alphabet.
-    size_t n_flipped = 0, n_accepted = 0;
-    for (int section = CODED_CODE; section <= CODED_DATA; section++) {
-        const unsigned char *entry = good.data + QCNN_HEADER_BYTES + section * QCNN_ENTRY_BYTES;
-        const size_t offset = (size_t)get(entry + 16, 8), n = (size_t)get(entry + 24, 8), n_scales = section == CODED_DATA ? 16 : 4;
-        memcpy(bad.data, good.data, good.n);
-        for (size_t bit = section == CODED_ASGN ? 0 : 8 * (n_scales * 4 + 1); bit < 8 * n; bit++, n_flipped++) {
-            bad.data[offset + bit / 8] ^= (unsigned char)(1 << bit % 8);
-            qcnn_container_repair_checksums(bad.data, bad.n);
-            qcnn_error error;
-            n_accepted += try_load(bad, &error) == QCNN_OK;
-            bad.data[offset + bit / 8] ^= (unsigned char)(1 << bit % 8);
-        }
-    }
-    print_message("%zu flipped bits of coded sections, %zu not noticed\n", n_flipped, n_accepted);
-    assert_true(100 * n_accepted < n_flipped);
-    qcnn_release(bad.data);
-    qcnn_bytes_free(good.data);
-}
-
-// A coded section cut or extended, its frame made right again.
-static void test_coded_sections_of_wrong_size(void **state)
-{
-    (void)state;
-    const bytes file = save_and_free(coded());
-    part parts[MAX_PARTS];
-    const size_t n_parts = take_apart(file, parts);
-    for (size_t section = CODED_CODE; section <= CODED_DATA; section++) {
-        const size_t n = parts[section].n;
-        for (parts[section].n = 0; parts[section].n < n; parts[section].n++)
-            assert_parts_refused(parts, n_parts, FORMAT, "section ");
-        unsigned char *longer = qcnn_allocate_zeroed(n + 2, 1);
-        memcpy(longer, parts[section].content, n);
-        parts[section].content = longer;
-        for (parts[section].n = n + 1; parts[section].n <= n + 2; parts[section].n++)
-            assert_parts_refused(parts, n_parts, FORMAT, "its symbols do not end where it ends");
-        qcnn_release(longer);
-        take_apart(file, parts);
-    }
-    assert_parts_refused(parts, n_parts, FORMAT, NULL);
-    qcnn_bytes_free(file.data);
-}
-
-// ---- models that cannot be saved ------------------------------------------------------------------------------------
-
-static void assert_not_saved(qcnn_model *model, const char *expected)
-{
-    void *data;
-    size_t n;
-    qcnn_error error;
-    assert_int_equal(qcnn_save_memory(model, &data, &n, &error), QCNN_ERROR_FORMAT);
-    assert_null(data);
-    if (!strstr(error.message, expected) || !strstr(error.message, "cannot be saved"))
-        fail_msg("expected '%s', got '%s'", expected, error.message);
-    qcnn_model_free(model);
-}
-
-static void test_numbers_of_another_type(void **state)
-{
-    (void)state;
-    qcnn_model *model = tiny_typed();
-    ((float *)model->tensors[0].owned_data)[0] += 1e-3f;
-    assert_not_saved(model, "tensor 0: a number of it is not int8");
-    model = tiny_typed();
-    ((float *)model->tensors[1].owned_data)[0] = 1e-9f;
-    assert_not_saved(model, "tensor 1: a number of it is not float16");
-}
-
-static qcnn_model *two_nodes_called(const char *first, const char *second, const char *first_value, const char *second_value)
-{
-    network net = new_network();
-    const int x = add_input(&net, "x", SHAPE(1, 3));
-    int values[2], indices[2];
-    qcnn_attributes a = no_attributes();
-    a.function = QCNN_ABS;
-    for (int i = 0; i < 2; i++) {
-        values[i] = add_value(&net, i ? second_value : first_value, -1);
-        assert_int_equal(qcnn_model_add_node(net.model, QCNN_OP_UNARY, i ? second : first, &x, 1, values[i], &a, &indices[i], NULL),
-                         QCNN_OK);
-        assert_int_equal(qcnn_model_add_output(net.model, values[i], NULL), QCNN_OK);
-    }
-    return net.model;
-}
-
-static void test_names(void **state)
-{
-    (void)state;
-    assert_not_saved(two_nodes_called("relu", "relu", "y", "z"), "two nodes are called 'relu'");
-    assert_not_saved(two_nodes_called("a", "b", "y", "y"), "two of the graph's ports are graph output 'y'");
-    assert_not_saved(two_nodes_called("a", "b", "y", NULL), "graph output 1 has no name");
-    assert_not_saved(two_nodes_called("a", "b\n", "y", "z"), "the name of node 1 is not UTF-8 text of one line");
-    qcnn_bytes_free(save_and_free(two_nodes_called(NULL, NULL, "y", "z")).data);
-}
-
-// K = 1 takes no bits: nothing but the bound on what unfolds keeps a file of a few hundred bytes from unfolding to gigabytes.
-static void test_bombs(void **state)
-{
-    (void)state;
-    network net = new_network();
-    const int x = add_input(&net, "x", SHAPE(1, 1));
-    const int y = add_node(&net, QCNN_OP_FC, "y", x, add_codebook(&net, "w", SHAPE(9000000, 1), 1, 1, 1, 1), -1, no_attributes());
-    assert_int_equal(qcnn_model_add_output(net.model, y, NULL), QCNN_OK);
-    assert_not_saved(net.model, "unfolds to more memory than a file of 512 bytes may take");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -756,12 +473,6 @@ int main(void)
         cmocka_unit_test(test_texts),
         cmocka_unit_test(test_bad_ranges),
         cmocka_unit_test(test_unused_bits_and_windows),
-        cmocka_unit_test(test_bad_numbers),
-        cmocka_unit_test(test_bad_coding),
-        cmocka_unit_test(test_coded_sections_of_wrong_size),
-        cmocka_unit_test(test_numbers_of_another_type),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_bombs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
