@@ -42,6 +42,7 @@ cli_totals cli_model_totals(const qcnn_model *model, uint64_t file_bytes)
             continue;
         const cli_operations operations = cli_layer_operations(&layer);
         totals.layer_bytes += layer.bytes;
+        totals.memory_bytes += layer.memory_bytes;
         totals.weights += layer.weights;
         totals.dense_operations += layer.dense_operations;
         totals.multiplications += operations.multiplications;
@@ -82,6 +83,7 @@ static void layer_json(cJSON *object, const qcnn_layer_info *layer)
     cli_json_number(object, "codewords", layer->codewords);
     cli_json_number(object, "weights", (double)layer->weights);
     cli_json_number(object, "bytes", (double)layer->bytes);
+    cli_json_number(object, "memory_bytes", (double)layer->memory_bytes);
     cli_json_number(object, "bits_per_weight", layer->weights ? 8.0 * (double)layer->bytes / (double)layer->weights : 0);
     operations_json(object, layer->dense_operations, operations.multiplications, operations.lookups);
     cJSON *cost = cli_json_child(object, "cost"); // what the method follows from: the smaller one wins
@@ -98,6 +100,7 @@ void cli_model_json(const qcnn_model *model, const cli_totals *totals, cJSON *ro
 {
     cli_json_number(root, "original_bytes", (double)totals->original_bytes);
     cli_json_number(root, "file_bytes", (double)totals->file_bytes);
+    cli_json_number(root, "memory_bytes", (double)totals->memory_bytes);
     cli_json_number(root, "ratio", totals->ratio);
     cli_json_text(root, "kernels", qcnn_model_kernels(model));
     cli_json_number(root, "classes", qcnn_model_n_classes(model));
@@ -175,7 +178,8 @@ void cli_model_print(const qcnn_model *model, const cli_totals *totals, bool all
         sum_row(&table, "graph, names, padding", totals->file_bytes - totals->layer_bytes, NULL);
     sum_row(&table, "file", totals->file_bytes, totals);
     cli_table_end(&table, 2);
-    cli_text original, file;
-    printf("\n  %s of float32 weights in %s: %.2fx smaller\n", cli_bytes_text((double)totals->original_bytes, original),
-           cli_bytes_text((double)totals->file_bytes, file), totals->ratio);
+    cli_text original, file, memory;
+    printf("\n  %s of float32 weights in %s: %.2fx smaller; %s in memory as it runs\n",
+           cli_bytes_text((double)totals->original_bytes, original), cli_bytes_text((double)totals->file_bytes, file), totals->ratio,
+           cli_bytes_text((double)totals->memory_bytes, memory));
 }

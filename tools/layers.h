@@ -8,7 +8,8 @@
 
 typedef struct cli_totals {
     uint64_t original_bytes, file_bytes;
-    uint64_t layer_bytes; // of all layers with weights; the rest of the file is graph, names, preprocessing and padding
+    uint64_t memory_bytes; // what a run reads of weights and biases
+    uint64_t layer_bytes;  // of all layers with weights; the rest of the file is graph, names, preprocessing and padding
     uint64_t weights;
     uint64_t dense_operations;         // multiply-adds when every layer runs dense
     uint64_t multiplications, lookups; // as the model runs

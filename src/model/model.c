@@ -293,6 +293,21 @@ int qcnn_model_n_layers(const qcnn_model *model)
     return (int)model->n_nodes;
 }
 
+// Bytes that a run reads of a layer's weights: decoded, or assignments of a byte each and codewords.
+static uint64_t running_bytes(const qcnn_node *node, const qcnn_tensor *weights)
+{
+    const uint64_t n = qcnn_shape_elements(&weights->shape);
+    if (node->bytes)
+        return qcnn_dense_bytes_size(node, weights, node->bytes->tile_rows);
+    if (node->method == QCNN_METHOD_DENSE)
+        return n * sizeof(float);
+    const qcnn_codebook *book = &weights->codebook;
+    const uint64_t n_books = (uint64_t)book->n_sets * (uint64_t)book->n_subspaces, words = (uint64_t)book->n_codewords;
+    const uint64_t codewords = node->byte_codebook ? qcnn_byte_codebook_size(book, node->byte_codebook->width)
+                                                   : n_books * words * (uint64_t)book->subspace * sizeof(float);
+    return n / (uint64_t)book->n_inputs * (uint64_t)book->n_subspaces + codewords;
+}
+
 qcnn_layer_info qcnn_model_layer(const qcnn_model *model, int index)
 {
     if (index < 0 || (size_t)index >= model->n_nodes)
@@ -316,6 +331,7 @@ qcnn_layer_info qcnn_model_layer(const qcnn_model *model, int index)
     info.method = node->method == QCNN_METHOD_LUT ? "lut" : "dense";
     info.weights = qcnn_shape_elements(&weights->shape);
     info.bytes = qcnn_tensor_bytes(weights) + (bias ? qcnn_tensor_bytes(bias) : 0);
+    info.memory_bytes = running_bytes(node, weights) + (bias ? qcnn_shape_elements(&bias->shape) * sizeof(float) : 0);
     info.error = weights->error;
     if (qcnn_is_codebook(weights)) {
         info.storage = "codebook";

@@ -160,6 +160,22 @@ class Compress(CommandTest):
         inspected = self.json_of("inspect", "net.qcnn")
         self.assertEqual(inspected["layers"], result["layers"])
         self.assertEqual(inspected["operations"], result["operations"])
+        self.assertEqual(inspected["memory_bytes"], sum(layer["memory_bytes"] for layer in inspected["layers"]))
+
+    def test_memory(self):
+        """Assignments of a byte each and codewords where tables run, decoded floats elsewhere, biases; fewer bytes in integers."""
+        self.compress("small.onnx", "net.qcnn", "--set", "conv1=3/32,fc1=4/16,fc2=dense", "--threads", "1")
+        by_tables = {"conv1": 72 + 4 * 32 * 3, "conv2": 16 * 9 + 4 * 128 * 8, "fc1": 64 * 32 + 4 * 256 * 16}
+        dense = {"conv1": 4 * 216, "conv2": 4 * 1152, "fc1": 4 * 32 * 256, "fc2": 4 * 160}
+        biases = {"conv1": 32, "conv2": 64, "fc1": 128, "fc2": 20}
+        exact, default = self.json_of("inspect", "net.qcnn", "--exact"), self.json_of("inspect", "net.qcnn")
+        methods = set()
+        for layer in exact["layers"]:
+            weights = by_tables if layer["method"] == "lut" else dense
+            self.assertEqual(layer["memory_bytes"], weights[layer["name"]] + biases[layer["name"]])
+            methods.add(layer["method"])
+        self.assertEqual(methods, {"lut", "dense"})
+        self.assertLess(default["memory_bytes"], exact["memory_bytes"])
 
     def test_table_is_an_exact_budget(self):
         out, err = self.run_qcnn("compress", "small.onnx", "-o", "net.qcnn", "--threads", "1")
