@@ -44,12 +44,16 @@ static bool encode_integers(const float *numbers, size_t n, const float *scales,
 
 enum { QUICK_BYTES = 512 << 10 }; // sections that are decoded within a millisecond
 
-// Takes the coded form when it saves an eighth or more, of small sections when it saves anything: what is not coded need not be decoded
-// when a file is opened. `coded` is used up.
+bool qcnn_worth_coding(uint64_t plain_bytes, uint64_t coded_bytes)
+{
+    const uint64_t least = plain_bytes > QUICK_BYTES ? (plain_bytes + 7) / 8 : 1;
+    return coded_bytes + least <= plain_bytes;
+}
+
+// Takes the coded form where that is worth it. `coded` is used up.
 static qcnn_status choose(qcnn_buffer coded, qcnn_content *content)
 {
-    const uint64_t least = content->n_bytes > QUICK_BYTES ? (content->n_bytes + 7) / 8 : 1;
-    if (coded.n_bytes + least > content->n_bytes) {
+    if (!qcnn_worth_coding(content->n_bytes, coded.n_bytes)) {
         qcnn_release(coded.data);
         return QCNN_OK;
     }
@@ -196,14 +200,6 @@ qcnn_status qcnn_coded_bytes(const qcnn_tensor *tensor, uint64_t *n_bytes, qcnn_
     return count_section(QCNN_SECTION_ASSIGNMENTS, tensor, n_bytes, error);
 }
 
-static void add_parts(double symbol_bits, double table_bits, double plain_bits, double *growing, double *constant)
-{
-    const double coded_constant = table_bits + 32 * QCNN_RANS_LANES;
-    const bool coded = symbol_bits + coded_constant < plain_bits;
-    *growing += coded ? symbol_bits : plain_bits;
-    *constant += coded ? coded_constant : 0;
-}
-
 // Of a plain int8 content.
 static qcnn_status integer_parts(size_t n, size_t n_scales, const unsigned char *plain, double *symbol_bits, double *table_bits,
                                  qcnn_error *error)
@@ -218,38 +214,42 @@ static qcnn_status integer_parts(size_t n, size_t n_scales, const unsigned char 
     return status;
 }
 
-// Numbers of a section: with a scale for each of n_scales runs, of which there are more the more channels, or not.
+enum { GROWING, CONSTANT };
+
+// Of numbers with a scale for each of n_scales runs, of which there are more the more channels, or not.
 static qcnn_status number_parts(uint32_t type, const qcnn_tensor *tensor, qcnn_number_type number_type, size_t n, size_t n_scales,
-                                bool scales_grow, double *growing, double *constant, qcnn_error *error)
+                                bool scales_grow, qcnn_section_bits *bits, qcnn_error *error)
 {
     qcnn_content content;
     QCNN_TRY(qcnn_encode(type, tensor, true, &content, error));
-    double symbol_bits = 8 * (double)content.n_bytes, table_bits = 0;
+    const double scale_bits = number_type == QCNN_INT8 ? 32 * (double)n_scales : 0;
+    bits->plain[GROWING] = bits->coded[GROWING] = 8 * (double)content.n_bytes - scale_bits;
+    bits->plain[CONSTANT] = bits->coded[CONSTANT] = 0;
     qcnn_status status = QCNN_OK;
     if (number_type == QCNN_INT8) {
-        status = integer_parts(n, n_scales, content.owned, &symbol_bits, &table_bits, error);
-        *(scales_grow ? growing : constant) += 32 * (double)n_scales;
+        status = integer_parts(n, n_scales, content.owned, &bits->coded[GROWING], &bits->coded[CONSTANT], error);
+        bits->coded[CONSTANT] += 32 * QCNN_RANS_LANES;
+        bits->plain[scales_grow ? GROWING : CONSTANT] += scale_bits;
+        bits->coded[scales_grow ? GROWING : CONSTANT] += scale_bits;
     }
-    add_parts(symbol_bits, table_bits, 8 * (double)(number_type == QCNN_INT8 ? n : content.n_bytes), growing, constant);
     qcnn_release(content.owned);
     return status;
 }
 
-qcnn_status qcnn_coded_parts(const qcnn_tensor *tensor, double *growing, double *constant, qcnn_error *error)
+qcnn_status qcnn_coded_parts(const qcnn_tensor *tensor, qcnn_section_bits sections[QCNN_TENSOR_SECTIONS], qcnn_error *error)
 {
     const qcnn_codebook *book = &tensor->codebook;
-    *growing = *constant = 0;
+    memset(sections, 0, QCNN_TENSOR_SECTIONS * sizeof *sections);
     if (!qcnn_is_codebook(tensor))
         return number_parts(QCNN_SECTION_DATA, tensor, tensor->data_type, (size_t)qcnn_shape_elements(&tensor->shape),
-                            (size_t)tensor->shape.dims[0], false, growing, constant, error);
+                            (size_t)tensor->shape.dims[0], false, &sections[0], error);
     const size_t n_books = (size_t)book->n_sets * (size_t)book->n_subspaces,
                  n = n_books * (size_t)book->n_codewords * (size_t)book->subspace;
-    QCNN_TRY(number_parts(QCNN_SECTION_CODEWORDS, tensor, book->codeword_type, n, n_books, true, growing, constant, error));
+    QCNN_TRY(number_parts(QCNN_SECTION_CODEWORDS, tensor, book->codeword_type, n, n_books, true, &sections[0], error));
     const qcnn_rows rows = assignment_rows(book);
-    double symbol_bits, table_bits;
-    QCNN_TRY(qcnn_rans_measure(&rows, book->assignments, &symbol_bits, &table_bits, error));
-    const double plain = (double)qcnn_assignment_bits(book->n_codewords) * (double)(rows.n_rows * rows.length);
-    add_parts(symbol_bits, table_bits, plain, growing, constant);
+    sections[1].plain[GROWING] = (double)qcnn_assignment_bits(book->n_codewords) * (double)(rows.n_rows * rows.length);
+    QCNN_TRY(qcnn_rans_measure(&rows, book->assignments, &sections[1].coded[GROWING], &sections[1].coded[CONSTANT], error));
+    sections[1].coded[CONSTANT] += 32 * QCNN_RANS_LANES;
     return QCNN_OK;
 }
 

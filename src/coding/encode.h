@@ -22,9 +22,20 @@ qcnn_status qcnn_encode(uint32_t type, const qcnn_tensor *tensor, bool plain, qc
 // The exact bytes of a tensor's sections in a file, without padding: encodes and counts. Errors: as above.
 qcnn_status qcnn_coded_bytes(const qcnn_tensor *tensor, uint64_t *n_bytes, qcnn_error *error);
 
-// About the same in bits, in two parts: what grows with the number of input channels, and what does not. So a part of a layer tells what
-// the whole one will take. Errors: as above.
-qcnn_status qcnn_coded_parts(const qcnn_tensor *tensor, double *growing, double *constant, qcnn_error *error);
+// Whether a section is stored coded: where that saves an eighth, of small sections anything. What is not coded need not be decoded when
+// a file is opened.
+bool qcnn_worth_coding(uint64_t plain_bytes, uint64_t coded_bytes);
+
+// About what the sections of a tensor take in bits, plain and coded, each in two parts: what grows with the number of input channels, and
+// what does not. So a part of a layer tells what the whole one will take. Numbers that are not coded take as much in either form.
+typedef struct qcnn_section_bits {
+    double plain[2], coded[2]; // growing, constant
+} qcnn_section_bits;
+
+enum { QCNN_TENSOR_SECTIONS = 2 }; // numbers, and assignments, which take nothing where the tensor has none
+
+// Errors: as above.
+qcnn_status qcnn_coded_parts(const qcnn_tensor *tensor, qcnn_section_bits sections[QCNN_TENSOR_SECTIONS], qcnn_error *error);
 
 // The exact bytes of a codebook alone; 0 where it cannot be encoded.
 uint64_t qcnn_codebook_coded_bytes(const qcnn_codebook *codebook);

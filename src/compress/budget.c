@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Compressing to a size or to a loss: settings from the search, the compression itself, and a measurement. Where that misses the goal
-// the search's own numbers are corrected by what was measured, and it is done again, a few times at most.
+// the aim that the search was given is corrected by what was measured, and it is done again, a few times at most.
 
 #include <math.h>
 #include <stdio.h>
@@ -57,6 +57,29 @@ static void keep(budget *b, qcnn_model *model, double n_bytes)
     memcpy(b->best_settings, b->settings, b->original->n_nodes * sizeof *b->settings);
 }
 
+// ---- aims -----------------------------------------------------------------------------------------------------------
+
+// The nearest that was tried on either side of what is wanted, as logarithms: what was aimed at, and what came of it.
+typedef struct aims {
+    double wanted, widest; // at most so far from one aim to the next
+    double aim[2], result[2];
+    bool tried[2]; // too little, too much
+} aims;
+
+// Between two results where there is one on either side, otherwise as far as the last result was off.
+static double next_aim(aims *a, double aim, double result)
+{
+    const double x = log(aim), y = log(fmax(result, 1e-12));
+    const int side = y > a->wanted;
+    a->tried[side] = true;
+    a->aim[side] = x;
+    a->result[side] = y;
+    if (!a->tried[!side])
+        return exp(x + fmin(fmax(a->wanted - y, -a->widest), a->widest));
+    const double share = (a->wanted - a->result[0]) / (a->result[1] - a->result[0]);
+    return exp(a->aim[0] + fmin(fmax(share, 0.1), 0.9) * (a->aim[1] - a->aim[0]));
+}
+
 // ---- a size ---------------------------------------------------------------------------------------------------------
 
 static qcnn_status try_size(budget *b, double asked, double wanted, qcnn_search_result *expected, double *n_bytes, qcnn_error *error)
@@ -87,6 +110,7 @@ static void tell_of_a_miss(const budget *b, double wanted)
 static qcnn_status compress_to_ratio(budget *b, qcnn_error *error)
 {
     const double wanted = (double)qcnn_model_original_bytes(b->original) / b->options->ratio;
+    aims tried = { .wanted = log(wanted), .widest = log(1.5) };
     double asked = wanted;
     for (int attempt = 0; attempt < N_ATTEMPTS; attempt++) {
         qcnn_search_result expected;
@@ -98,7 +122,7 @@ static qcnn_status compress_to_ratio(budget *b, qcnn_error *error)
         QCNN_TRY(status);
         if (fabs(n_bytes - wanted) <= ratio_tolerance * wanted || expected.file_bytes < (1 - ratio_tolerance) * asked)
             break; // near enough, or already all that settings can give
-        asked *= wanted / n_bytes;
+        asked = next_aim(&tried, asked, n_bytes);
     }
     tell_of_a_miss(b, wanted);
     return QCNN_OK;
@@ -128,14 +152,14 @@ static qcnn_status try_divergence(budget *b, double divergence, double limit, do
 static qcnn_status compress_to_drop(budget *b, qcnn_error *error)
 {
     const double limit = b->options->max_drop / 100;
+    aims tried = { .wanted = log((1 - drop_tolerance / 2) * limit), .widest = log(3) };
     double divergence = limit / qcnn_search_drop_rate(b->search), drop = 0;
     for (int attempt = 0; attempt < N_ATTEMPTS || (!b->best && attempt < 2 * N_ATTEMPTS); attempt++) {
         b->attempts.checkpoint = attempt == 0 ? b->options->checkpoint : NULL;
         QCNN_TRY(try_divergence(b, divergence, limit, &drop, error));
         if (drop <= limit && drop >= (1 - drop_tolerance) * limit)
             break;
-        const double factor = (1 - drop_tolerance / 2) * limit / (drop > 1e-6 ? drop : 1e-6);
-        divergence *= factor > 3 ? 3 : factor < 1.0 / 3 ? 1.0 / 3 : factor;
+        divergence = next_aim(&tried, divergence, drop);
     }
     if (!b->best)
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "no settings lose as little as %g points: the least that was reached is %.2f",

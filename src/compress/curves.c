@@ -34,6 +34,7 @@ typedef struct curve_job {
     uint64_t seed;
     qcnn_layer_curves *curves;
     int first_price, n_prices, step; // of the prices tried in this round
+    int first_task;                  // of those under way
     qcnn_error *errors;              // of each curve and price
     const bool *skip;                // of each curve
 } curve_job;
@@ -56,17 +57,23 @@ static int groups_of(const qcnn_node *node)
     return node->op == QCNN_OP_CONV ? node->attributes.groups : 1;
 }
 
-static double time_of(const qcnn_model *original, const qcnn_node *node, const qcnn_codebook *form)
+// A curve without its numbers: a setting, the time of a run, the memory that its weights unfold to.
+static void add_curve(const qcnn_model *original, const qcnn_node *node, const qcnn_layer_setting *setting, qcnn_layer_curves *curves)
 {
     static const float some = 0;
-    qcnn_tensor tensor = { .shape = qcnn_node_weights(original, node)->shape };
-    if (form) {
-        tensor.codebook = *form;
+    const bool book = setting->subspace > 0;
+    qcnn_tensor tensor = { .shape = qcnn_node_weights(original, node)->shape, .data_type = book ? QCNN_FLOAT32 : setting->codeword_type };
+    if (book) {
+        tensor.codebook =
+            qcnn_codebook_form(&tensor.shape, groups_of(node), setting->set_per_group, setting->subspace, setting->n_codewords);
+        tensor.codebook.codeword_type = setting->codeword_type;
         tensor.codebook.codewords = &some;
     }
     const qcnn_layer_cost cost =
         qcnn_cost(original->prices, node, &tensor, &original->values[node->inputs[0]].shape, &original->values[node->output].shape);
-    return form && cost.lut < cost.dense ? cost.lut : cost.dense;
+    curves->curves[curves->n_curves++] = (qcnn_setting_curve){ .setting = *setting,
+                                                               .time = book && cost.lut < cost.dense ? cost.lut : cost.dense,
+                                                               .unfolded = (double)qcnn_tensor_unfolded(&tensor) };
 }
 
 static void add_codebook(const qcnn_model *original, const qcnn_surveyed_layer *layer, book_shape s, qcnn_layer_curves *curves)
@@ -78,10 +85,10 @@ static void add_codebook(const qcnn_model *original, const qcnn_surveyed_layer *
     const qcnn_codebook form = qcnn_codebook_form(weights, groups_of(node), true, s.subspace, s.n_codewords);
     if (form.n_subspaces == 0 || qcnn_codebook_n_columns(&form) < COLUMNS_A_WORD * s.n_codewords)
         return;
-    curves->curves[curves->n_curves++] = (qcnn_setting_curve){
-        .setting = { .subspace = s.subspace, .n_codewords = s.n_codewords, .set_per_group = true, .codeword_type = QCNN_INT8 },
-        .time = time_of(original, node, &form),
+    const qcnn_layer_setting setting = {
+        .subspace = s.subspace, .n_codewords = s.n_codewords, .set_per_group = true, .codeword_type = QCNN_INT8
     };
+    add_curve(original, node, &setting, curves);
 }
 
 static void add_candidates(const qcnn_model *original, const qcnn_surveyed_layer *layer, const qcnn_layer_setting *fixed,
@@ -90,11 +97,7 @@ static void add_candidates(const qcnn_model *original, const qcnn_surveyed_layer
     const qcnn_node *node = &original->nodes[layer->node];
     const qcnn_shape *weights = &qcnn_node_weights(original, node)->shape;
     if (fixed->named) {
-        const qcnn_codebook form =
-            qcnn_codebook_form(weights, groups_of(node), fixed->set_per_group, fixed->subspace > 0 ? fixed->subspace : 1,
-                               fixed->subspace > 0 ? fixed->n_codewords : 1);
-        curves->curves[curves->n_curves++] =
-            (qcnn_setting_curve){ .setting = *fixed, .time = time_of(original, node, fixed->subspace > 0 ? &form : NULL) };
+        add_curve(original, node, fixed, curves);
         return;
     }
     if (node->op == QCNN_OP_CONV)
@@ -105,10 +108,7 @@ static void add_candidates(const qcnn_model *original, const qcnn_surveyed_layer
             add_codebook(original, layer, fc_shapes[i], curves);
     for (size_t i = 0; i < sizeof dense_integers / sizeof *dense_integers; i++)
         if (qcnn_shape_elements(weights) <= MAX_DENSE_WEIGHTS && curves->n_curves < MAX_CURVES)
-            curves->curves[curves->n_curves++] = (qcnn_setting_curve){
-                .setting = { .codeword_type = QCNN_INT8, .largest = dense_integers[i] },
-                .time = time_of(original, node, NULL),
-            };
+            add_curve(original, node, &(qcnn_layer_setting){ .codeword_type = QCNN_INT8, .largest = dense_integers[i] }, curves);
 }
 
 // ---- fits of windows ------------------------------------------------------------------------------------------------
@@ -194,9 +194,9 @@ static qcnn_status fit_window(const char *name, const qcnn_statistics *s, const 
     return status;
 }
 
-// Bits as coded, of a window and of the layer's constant part, and objective of one window.
-static qcnn_status measure_window(const curve_job *job, int w, const qcnn_layer_setting *setting, double price, double *bits,
-                                  double *constant, double *objective, qcnn_error *error)
+// Bits and objective of one window.
+static qcnn_status measure_window(const curve_job *job, int w, const qcnn_layer_setting *setting, double price,
+                                  qcnn_section_bits sections[QCNN_TENSOR_SECTIONS], double *objective, qcnn_error *error)
 {
     const qcnn_statistics *s = &job->layer->windows[w];
     const qcnn_node *node = &job->original->nodes[job->layer->node];
@@ -206,7 +206,7 @@ static qcnn_status measure_window(const curve_job *job, int w, const qcnn_layer_
     qcnn_status status = fit_window(node->name ? node->name : "", s, &shape, job->layer->importance, setting, price,
                                     qcnn_rng_split(job->seed, (uint64_t)w), &tensor, error);
     if (status == QCNN_OK)
-        status = qcnn_coded_parts(&tensor, bits, constant, error);
+        status = qcnn_coded_parts(&tensor, sections, error);
     const size_t n = (size_t)qcnn_shape_elements(&shape);
     float *decoded = qcnn_allocate(n, sizeof *decoded);
     if (status == QCNN_OK && !decoded)
@@ -226,11 +226,17 @@ static qcnn_status measure(const curve_job *job, qcnn_setting_curve *curve, int 
 {
     const qcnn_surveyed_layer *layer = job->layer;
     const double price = layer->sensitivity > 0 ? price_at(job->lowest, i) / layer->sensitivity : 0;
-    curve->bits[i] = curve->divergence[i] = 0;
+    memset(curve->coded[i], 0, sizeof curve->coded[i]);
+    memset(curve->plain[i], 0, sizeof curve->plain[i]);
+    curve->divergence[i] = 0;
     for (int w = 0; w < layer->n_windows; w++) {
-        double bits, constant, objective;
-        QCNN_TRY(measure_window(job, w, &curve->setting, price, &bits, &constant, &objective, error));
-        curve->bits[i] += bits / layer->share + constant / layer->n_windows;
+        qcnn_section_bits sections[QCNN_TENSOR_SECTIONS];
+        double objective;
+        QCNN_TRY(measure_window(job, w, &curve->setting, price, sections, &objective, error));
+        for (int s = 0; s < QCNN_TENSOR_SECTIONS; s++) {
+            curve->coded[i][s] += sections[s].coded[0] / layer->share + sections[s].coded[1] / layer->n_windows;
+            curve->plain[i][s] += sections[s].plain[0] / layer->share + sections[s].plain[1] / layer->n_windows;
+        }
         curve->divergence[i] += layer->sensitivity * objective / layer->share;
     }
     return QCNN_OK;
@@ -242,17 +248,24 @@ static void measure_task(void *argument, int index, int worker)
 {
     (void)worker;
     const curve_job *job = argument;
-    const int curve = index / job->n_prices, price = job->first_price + index % job->n_prices * job->step;
-    job->errors[index].status = QCNN_OK;
+    const int task = job->first_task + index, curve = task / job->n_prices, price = job->first_price + task % job->n_prices * job->step;
+    job->errors[task].status = QCNN_OK;
     if (job->skip && job->skip[curve])
         return;
-    job->errors[index].status = measure(job, &job->curves->curves[curve], price, &job->errors[index]);
+    job->errors[task].status = measure(job, &job->curves->curves[curve], price, &job->errors[task]);
 }
 
-static qcnn_status measure_all(curve_job *job, const qcnn_parallel *parallel, qcnn_error *error)
+// In rounds, between which the caller's thread reports progress. begin, end: of the fraction.
+static qcnn_status measure_all(curve_job *job, const qcnn_parallel *parallel, const qcnn_progress *progress, double begin, double end,
+                               qcnn_error *error)
 {
-    const int n_tasks = job->curves->n_curves * job->n_prices;
-    qcnn_for(parallel, n_tasks, measure_task, job);
+    const int n_tasks = job->curves->n_curves * job->n_prices, round = 2 * qcnn_n_workers(parallel);
+    for (job->first_task = 0; job->first_task < n_tasks; job->first_task += round) {
+        const int n_left = n_tasks - job->first_task;
+        if (progress && progress->report(progress->context, "search", begin + (end - begin) * job->first_task / n_tasks))
+            return qcnn_fail(error, QCNN_ERROR_CANCELLED, "cancelled while searching for settings");
+        qcnn_for(parallel, n_left < round ? n_left : round, measure_task, job);
+    }
     for (int i = 0; i < n_tasks; i++)
         if (job->errors[i].status != QCNN_OK)
             return qcnn_fail(error, job->errors[i].status, "%s", job->errors[i].message);
@@ -265,16 +278,19 @@ static void straighten(const qcnn_layer_curves *curves, bool *straight)
     for (int c = 0; c < curves->n_curves; c++) {
         qcnn_setting_curve *curve = &curves->curves[c];
         const int last = QCNN_N_PRICES - 1;
-        straight[c] = curve->setting.subspace == 0 || curve->bits[last] > 0.97 * curve->bits[0];
+        straight[c] = curve->setting.subspace == 0 ||
+                      curve->coded[last][0] + curve->coded[last][1] > 0.97 * (curve->coded[0][0] + curve->coded[0][1]);
         for (int i = 1; i < last && straight[c]; i++) {
-            curve->bits[i] = curve->bits[0];
+            memcpy(curve->coded[i], curve->coded[0], sizeof curve->coded[i]);
+            memcpy(curve->plain[i], curve->plain[0], sizeof curve->plain[i]);
             curve->divergence[i] = curve->divergence[0];
         }
     }
 }
 
 qcnn_status qcnn_curves_find(const qcnn_model *original, const qcnn_surveyed_layer *layer, const qcnn_layer_setting *fixed, double lowest,
-                             uint64_t seed, const qcnn_parallel *parallel, qcnn_layer_curves *curves, qcnn_error *error)
+                             uint64_t seed, const qcnn_parallel *parallel, const qcnn_progress *progress, qcnn_layer_curves *curves,
+                             qcnn_error *error)
 {
     *curves = (qcnn_layer_curves){ .node = layer->node };
     qcnn_error errors[MAX_CURVES * QCNN_N_PRICES];
@@ -286,12 +302,12 @@ qcnn_status qcnn_curves_find(const qcnn_model *original, const qcnn_surveyed_lay
     curve_job job = { .original = original, .layer = layer, .lowest = lowest, .seed = seed, .curves = curves, .errors = errors };
     job.n_prices = 2;
     job.step = QCNN_N_PRICES - 1;
-    QCNN_TRY(measure_all(&job, parallel, error));
+    QCNN_TRY(measure_all(&job, parallel, progress, 0, 0.3, error));
     straighten(curves, straight);
     job.first_price = job.step = 1;
     job.n_prices = QCNN_N_PRICES - 2;
     job.skip = straight;
-    return measure_all(&job, parallel, error);
+    return measure_all(&job, parallel, progress, 0.3, 1, error);
 }
 
 qcnn_status qcnn_curves_probe(const qcnn_model *original, const qcnn_surveyed_layer *layer, uint64_t seed, double *bits, double *divergence,
@@ -309,18 +325,46 @@ qcnn_status qcnn_curves_probe(const qcnn_model *original, const qcnn_surveyed_la
     const curve_job job = { .original = original, .layer = layer, .seed = seed, .curves = &curves };
     qcnn_setting_curve *middle = &room[n_books > 0 ? n_books / 2 : curves.n_curves - 1];
     QCNN_TRY(measure(&job, middle, 0, error));
-    *bits = middle->bits[0];
+    *bits = middle->coded[0][0] + middle->coded[0][1];
     *divergence = middle->divergence[0];
     return QCNN_OK;
 }
 
-void qcnn_curve_at(const qcnn_setting_curve *curve, double lowest, double price, double *bits, double *divergence)
+static double between(double below, double above, double share, double least)
+{
+    return exp((1 - share) * log(below + least) + share * log(above + least)) - least;
+}
+
+// With some caution: bits are not known to the last percent.
+static bool worth_coding(double plain_bits, double coded_bits)
+{
+    return qcnn_worth_coding((uint64_t)(plain_bits / 8), (uint64_t)(1.02 * coded_bits / 8 + 1));
+}
+
+// *coded: whether the last section, the assignments, is.
+static qcnn_setting_point point_at(const qcnn_setting_curve *curve, double lowest, double price, bool *coded)
 {
     // Price 0 stands one step below the lowest one.
     double at = price > 0 ? 1 + log(price / lowest) / log(QCNN_PRICE_STEP) : 0;
     at = at < 0 ? 0 : at > QCNN_N_PRICES - 1 ? QCNN_N_PRICES - 1 : at;
     const int i = at < QCNN_N_PRICES - 1 ? (int)at : QCNN_N_PRICES - 2;
     const double share = at - i;
-    *bits = exp((1 - share) * log(curve->bits[i] + 1) + share * log(curve->bits[i + 1] + 1)) - 1;
-    *divergence = exp((1 - share) * log(curve->divergence[i] + 1e-12) + share * log(curve->divergence[i + 1] + 1e-12));
+    qcnn_setting_point point = { .divergence = between(curve->divergence[i], curve->divergence[i + 1], share, 1e-12),
+                                 .priced = curve->setting.subspace > 0 && at > 0 };
+    for (int s = 0; s < QCNN_TENSOR_SECTIONS; s++) {
+        const double if_coded = between(curve->coded[i][s], curve->coded[i + 1][s], share, 1),
+                     if_plain = between(curve->plain[i][s], curve->plain[i + 1][s], share, 1);
+        *coded = worth_coding(if_plain, if_coded);
+        point.bits += *coded ? if_coded : if_plain;
+        point.plain_bits += if_plain;
+    }
+    return point;
+}
+
+qcnn_setting_point qcnn_curve_at(const qcnn_setting_curve *curve, double lowest, double price)
+{
+    bool coded, ignored;
+    const qcnn_setting_point point = point_at(curve, lowest, price, &coded), free = point_at(curve, lowest, 0, &ignored);
+    const bool better = free.divergence + price * free.bits < point.divergence + price * point.bits;
+    return !coded && better ? free : point;
 }

@@ -308,12 +308,12 @@ static void clear_plan(container_plan *plan)
     *plan = (container_plan){ .model = plan->model };
 }
 
-static bool unfolds_too_far(const container_plan *plan)
+static bool file_unfolds_too_far(const container_plan *plan)
 {
     uint64_t unfolded = 0;
     for (size_t i = 0; i < plan->model->n_tensors; i++)
         unfolded += qcnn_tensor_unfolded(&plan->model->tensors[i]);
-    return unfolded > 2 * plan->file_bytes + QCNN_FREE_UNFOLDED;
+    return qcnn_unfolds_too_far(unfolded, plan->file_bytes);
 }
 
 // Entropy-coded where that saves enough, unless the file would become so small that no reader may unfold it.
@@ -325,7 +325,7 @@ static qcnn_status plan_file(container_plan *plan, qcnn_error *error)
         QCNN_TRY(plan_sections(plan, error));
         if (!plan_offsets(plan))
             return qcnn_fail_memory(error, SIZE_MAX);
-        if (!unfolds_too_far(plan))
+        if (!file_unfolds_too_far(plan))
             break;
     }
     return QCNN_OK;

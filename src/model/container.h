@@ -41,6 +41,11 @@ enum {
 // into much more than itself, all of them together may take at most 2 x file bytes + QCNN_FREE_UNFOLDED.
 #define QCNN_FREE_UNFOLDED ((uint64_t)8 << 20)
 
+static inline bool qcnn_unfolds_too_far(uint64_t unfolded, uint64_t file_bytes)
+{
+    return unfolded > 2 * file_bytes + QCNN_FREE_UNFOLDED;
+}
+
 #define QCNN_FOURCC(a, b, c, d) ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
 #define QCNN_SECTION_GRAPH QCNN_FOURCC('G', 'R', 'P', 'H')
 #define QCNN_SECTION_PREPROCESSING QCNN_FOURCC('P', 'R', 'E', 'P')

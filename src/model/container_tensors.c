@@ -58,7 +58,7 @@ bool qcnn_packed_bytes(uint64_t n_assignments, int n_codewords, uint64_t *n_byte
 // Counts `n` more bytes of memory that do not lie in the file.
 static qcnn_status unfold(container *file, const container_section *section, uint64_t n)
 {
-    if (!qcnn_add(file->unfolded, n, &file->unfolded) || file->unfolded > 2 * (uint64_t)file->n_bytes + QCNN_FREE_UNFOLDED)
+    if (!qcnn_add(file->unfolded, n, &file->unfolded) || qcnn_unfolds_too_far(file->unfolded, file->n_bytes))
         return REFUSE_SECTION(file, section, "it unfolds to more memory than a file of %zu bytes may take", file->n_bytes);
     return QCNN_OK;
 }
