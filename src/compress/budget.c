@@ -43,9 +43,9 @@ static qcnn_status prepare(budget *b, const qcnn_layer_setting *named, qcnn_erro
     const int n_held = b->samples.n_images[QCNN_PART_HELD_OUT];
     const qcnn_part part = n_held > 0 ? QCNN_PART_HELD_OUT : QCNN_PART_FIT;
     const int n = b->samples.n_images[part], n_few = n < SURVEY_IMAGES ? n : SURVEY_IMAGES;
-    QCNN_TRY(qcnn_judge_new(b->original, &b->samples, part, n_few, b->options->parallel, &b->few, error));
+    QCNN_TRY(qcnn_judge_new(b->original, &b->samples, part, n_few, b->options->parallel, b->options->progress, &b->few, error));
     if (b->options->max_drop > 0)
-        QCNN_TRY(qcnn_judge_new(b->original, &b->samples, part, n, b->options->parallel, &b->all, error));
+        QCNN_TRY(qcnn_judge_new(b->original, &b->samples, part, n, b->options->parallel, b->options->progress, &b->all, error));
     return qcnn_search_new(b->original, &b->samples, b->few, b->options, named, &b->search, error);
 }
 
@@ -138,7 +138,7 @@ static qcnn_status try_divergence(budget *b, double divergence, double limit, do
     double n_bytes = 0;
     QCNN_TRY(qcnn_search_for_divergence(b->search, divergence, b->settings, &expected, error));
     QCNN_TRY(qcnn_compress_with(b->original, b->settings, &b->attempts, &model, error));
-    qcnn_status status = qcnn_judge_model(b->all, model, &verdict, error);
+    qcnn_status status = qcnn_judge_model(b->all, model, b->options->progress, &verdict, error);
     if (status == QCNN_OK)
         status = file_bytes(model, &n_bytes, error);
     *drop = verdict.drop;

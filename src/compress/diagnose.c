@@ -55,7 +55,7 @@ static qcnn_status judge_mixture(const qcnn_model *original, const qcnn_model *c
     if (status == QCNN_OK)
         status = qcnn_model_prepare(model, qcnn_model_kernels(compressed), error);
     if (status == QCNN_OK)
-        status = qcnn_judge_model(judge, model, verdict, error);
+        status = qcnn_judge_model(judge, model, NULL, verdict, error);
     qcnn_model_free(model);
     return status;
 }
@@ -104,7 +104,7 @@ qcnn_status qcnn_diagnose(const qcnn_model *original, const qcnn_model *compress
     diagnosis->n_images = n_images < samples.n_images[part] ? n_images : samples.n_images[part];
     diagnosis->n_layers = (int)compressed->n_nodes;
     diagnosis->layers = qcnn_allocate_zeroed(compressed->n_nodes, sizeof *diagnosis->layers);
-    qcnn_status status = diagnosis->layers ? qcnn_judge_new(original, &samples, part, diagnosis->n_images, parallel, &judge, error)
+    qcnn_status status = diagnosis->layers ? qcnn_judge_new(original, &samples, part, diagnosis->n_images, parallel, NULL, &judge, error)
                                            : qcnn_fail_memory(error, compressed->n_nodes * sizeof *diagnosis->layers);
     if (status == QCNN_OK)
         status = diagnose_layers(original, compressed, judge, progress, diagnosis, error);

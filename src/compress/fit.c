@@ -385,9 +385,11 @@ static void clear_unused(fit_state *s, int set, int m)
             memset(codeword, 0, (size_t)s->form->subspace * sizeof *codeword);
 }
 
-// Codewords to what the type of the form can express, and a sweep over the assignments to make up for it.
+// Codewords to what the type of the form can express, and a sweep over the assignments to make up for it; more where their bits are
+// still off what they are steered to.
 static qcnn_status round_codewords(fit_state *s, qcnn_error *error)
 {
+    enum { MOST_SWEEPS = 4 };
     if (s->form->codeword_type == QCNN_FLOAT32)
         return QCNN_OK;
     const size_t n = (size_t)s->form->n_codewords * (size_t)s->form->subspace;
@@ -403,9 +405,13 @@ static qcnn_status round_codewords(fit_state *s, qcnn_error *error)
     qcnn_fit_decode(s);
     qcnn_fit_watch(s, "round");
     s->frozen = true;
-    qcnn_fit_find_residual(s);
-    QCNN_TRY(qcnn_fit_descend(s, error));
-    qcnn_fit_watch(s, "descent");
+    for (int sweep = 0; sweep < MOST_SWEEPS; sweep++) {
+        qcnn_fit_find_residual(s);
+        QCNN_TRY(qcnn_fit_descend(s, error));
+        qcnn_fit_watch(s, "descent");
+        if (!qcnn_fit_steer(s))
+            break;
+    }
     return QCNN_OK;
 }
 

@@ -95,9 +95,12 @@ static void count_integers(const fit_state *s, int set, int m, const book_use *u
 {
     const int width = s->blocks[m].width;
     const float *word = fit_codebook(s, set, m);
-    double square, largest;
+    double square, largest, step;
     measure_words(s, set, m, use, &square, &largest);
-    const double step = largest / qcnn_fit_largest_integer(s, set, m);
+    if (s->frozen) // rounded already
+        step = (double)s->scales[set * s->form->n_subspaces + m];
+    else
+        step = largest / qcnn_fit_largest_integer(s, set, m);
     for (int k = 0; k < s->form->n_codewords; k++, word += s->form->subspace)
         for (int i = 0; i < width && use->counts[k] > 0 && step > 0; i++)
             counts[(int)lrint((double)word[i] / step) + QCNN_MAX_INTEGER]++;
@@ -130,15 +133,23 @@ static double count_bits(const fit_state *s)
     return bits + entropy_of(integers, N_INTEGERS);
 }
 
-void qcnn_fit_steer(fit_state *s)
+bool qcnn_fit_steer(fit_state *s)
 {
-    static const double power = 1.5, most = 3; // a price changes bits by less than its square root, seldom at once
+    static const double power = 1.5, most = 3;           // a price changes bits by less than its square root, seldom at once
+    static const double least = 1, steepest = 4;         // powers, where the last change of the price has shown one
+    static const double near_enough = 0.01, seen = 0.05; // of bits; of a logarithm of the price
     if (!(s->options->price > 0) || !(s->options->target_bits > 0))
-        return;
-    const double share = count_bits(s) / s->options->target_bits;
-    double factor = pow(share, power);
-    factor = factor > most ? most : factor < 1 / most ? 1 / most : factor;
+        return false;
+    const double price = log((double)s->current_price), bits = log(count_bits(s)), off = bits - log(s->options->target_bits);
+    double by = power;
+    if (s->n_steered > 0 && fabs(price - s->steered_price) > seen)
+        by = fmin(fmax((price - s->steered_price) / fmax(s->steered_bits - bits, 1e-9), least), steepest);
+    s->steered_price = price;
+    s->steered_bits = bits;
+    s->n_steered++;
+    const double factor = exp(fmin(fmax(by * off, -log(most)), log(most)));
     s->current_price *= (float)factor;
     for (size_t i = 0; i < (size_t)s->form->groups * s->padded; i++)
         s->price[i] *= (float)factor;
+    return fabs(off) > near_enough;
 }

@@ -30,10 +30,12 @@ typedef struct fit_state {
     float *scales;                       // [n_sets][M]: of codewords rounded to int8; NULL otherwise
     float *bits;                         // [n_sets][M][K]: length of each codeword's number, or all 0
     float current_price;                 // options->price, or what steering has made of it
-    float *price;                        // [groups][padded]: current_price / importance
-    float *importance;                   // [groups][padded]
-    int step, n_steps;                   // for progress
-    float **scratch;                     // of each worker: panel_rows x FIT_TILE, C' x FIT_TILE, and K x (C' + 1)
+    int n_steered;                       // times; logarithms of price and bits at the last
+    double steered_price, steered_bits;
+    float *price;      // [groups][padded]: current_price / importance
+    float *importance; // [groups][padded]
+    int step, n_steps; // for progress
+    float **scratch;   // of each worker: panel_rows x FIT_TILE, C' x FIT_TILE, and K x (C' + 1)
 } fit_state;
 
 static inline float *fit_codebook(const fit_state *s, int set, int m)
@@ -66,8 +68,8 @@ qcnn_status qcnn_fit_solve(fit_state *s, qcnn_error *error);
 // One sweep of descent over all blocks: assignments, with trained codebooks also codewords; residual and weights follow.
 qcnn_status qcnn_fit_descend(fit_state *s, qcnn_error *error);
 
-// Changes the price so that the next step comes nearer to options->target_bits.
-void qcnn_fit_steer(fit_state *s);
+// Changes the price so that the next step comes nearer to options->target_bits; whether it was worth another.
+bool qcnn_fit_steer(fit_state *s);
 
 // The largest integer for a codebook's int8 numbers: the fewer steps the fewer bits, at what a bit is worth.
 int qcnn_fit_largest_integer(const fit_state *s, int set, int m);

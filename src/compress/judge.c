@@ -28,6 +28,7 @@ typedef struct judge_job {
     const qcnn_judge *judge;
     const qcnn_model *model;
     judge_worker *workers;
+    int first;            // of the batches under way
     qcnn_error *errors;   // [batches]
     float *probabilities; // [n][n_classes]
 } judge_job;
@@ -109,12 +110,30 @@ static qcnn_status run_batch(const judge_job *job, int batch, judge_worker *work
 static void batch_task(void *argument, int index, int worker)
 {
     const judge_job *job = argument;
-    job->errors[index].status = QCNN_OK;
-    job->errors[index].status = run_batch(job, index, &job->workers[worker], &job->errors[index]);
+    const int batch = job->first + index;
+    job->errors[batch].status = QCNN_OK;
+    job->errors[batch].status = run_batch(job, batch, &job->workers[worker], &job->errors[batch]);
+}
+
+// In rounds, between which the caller's thread reports progress.
+static qcnn_status run_batches(judge_job *job, int n_batches, const qcnn_progress *progress, qcnn_error *error)
+{
+    const int round = 2 * qcnn_n_workers(job->judge->parallel);
+    for (job->first = 0; job->first < n_batches; job->first += round) {
+        const int n_left = n_batches - job->first;
+        if (progress && progress->report(progress->context, "judging", (double)job->first / n_batches))
+            return qcnn_fail(error, QCNN_ERROR_CANCELLED, "cancelled while comparing with the original");
+        qcnn_for(job->judge->parallel, n_left < round ? n_left : round, batch_task, job);
+    }
+    for (int i = 0; i < n_batches; i++)
+        if (job->errors[i].status != QCNN_OK)
+            return qcnn_fail(error, job->errors[i].status, "%s", job->errors[i].message);
+    return QCNN_OK;
 }
 
 // The probabilities that a model gives to all samples, into room for them.
-static qcnn_status run_all(const qcnn_judge *judge, const qcnn_model *model, float *probabilities, qcnn_error *error)
+static qcnn_status run_all(const qcnn_judge *judge, const qcnn_model *model, const qcnn_progress *progress, float *probabilities,
+                           qcnn_error *error)
 {
     const int n_workers = qcnn_n_workers(judge->parallel), n_batches = (judge->n + BATCH - 1) / BATCH;
     judge_job job = { .judge = judge, .model = model, .probabilities = probabilities };
@@ -122,10 +141,7 @@ static qcnn_status run_all(const qcnn_judge *judge, const qcnn_model *model, flo
     job.errors = qcnn_allocate_zeroed((size_t)n_batches, sizeof *job.errors);
     qcnn_status status = job.workers && job.errors ? QCNN_OK : qcnn_fail_memory(error, (size_t)n_batches * sizeof *job.errors);
     if (status == QCNN_OK)
-        qcnn_for(judge->parallel, n_batches, batch_task, &job);
-    for (int i = 0; i < n_batches && status == QCNN_OK; i++)
-        if (job.errors[i].status != QCNN_OK)
-            status = qcnn_fail(error, job.errors[i].status, "%s", job.errors[i].message);
+        status = run_batches(&job, n_batches, progress, error);
     for (int i = 0; job.workers && i < n_workers; i++)
         free_worker(&job.workers[i]);
     qcnn_release(job.workers);
@@ -136,7 +152,7 @@ static qcnn_status run_all(const qcnn_judge *judge, const qcnn_model *model, flo
 // ---- judging --------------------------------------------------------------------------------------------------------
 
 qcnn_status qcnn_judge_new(const qcnn_model *original, const qcnn_samples *samples, qcnn_part part, int n, const qcnn_parallel *parallel,
-                           qcnn_judge **result, qcnn_error *error)
+                           const qcnn_progress *progress, qcnn_judge **result, qcnn_error *error)
 {
     *result = NULL;
     const qcnn_shape output = qcnn_model_output(original, 0).shape;
@@ -148,7 +164,7 @@ qcnn_status qcnn_judge_new(const qcnn_model *original, const qcnn_samples *sampl
         return qcnn_fail_memory(error, sizeof *judge);
     *judge = (qcnn_judge){ .samples = samples, .part = part, .n = n, .n_classes = (int)n_classes, .parallel = parallel };
     judge->probabilities = qcnn_allocate((size_t)n * (size_t)n_classes, sizeof *judge->probabilities);
-    const qcnn_status status = judge->probabilities ? run_all(judge, original, judge->probabilities, error)
+    const qcnn_status status = judge->probabilities ? run_all(judge, original, progress, judge->probabilities, error)
                                                     : qcnn_fail_memory(error, (size_t)n * (size_t)n_classes * sizeof(float));
     if (status != QCNN_OK) {
         qcnn_judge_free(judge);
@@ -174,14 +190,15 @@ static int first_class(const float *probabilities, int n)
     return first;
 }
 
-qcnn_status qcnn_judge_model(const qcnn_judge *judge, const qcnn_model *model, qcnn_verdict *verdict, qcnn_error *error)
+qcnn_status qcnn_judge_model(const qcnn_judge *judge, const qcnn_model *model, const qcnn_progress *progress, qcnn_verdict *verdict,
+                             qcnn_error *error)
 {
     const size_t n_classes = (size_t)judge->n_classes;
     float *probabilities = qcnn_allocate((size_t)judge->n * n_classes, sizeof *probabilities);
     if (!probabilities)
         return qcnn_fail_memory(error, (size_t)judge->n * n_classes * sizeof *probabilities);
     *verdict = (qcnn_verdict){ 0 };
-    const qcnn_status status = run_all(judge, model, probabilities, error);
+    const qcnn_status status = run_all(judge, model, progress, probabilities, error);
     for (int i = 0; status == QCNN_OK && i < judge->n; i++) {
         const float *p = judge->probabilities + (size_t)i * n_classes, *q = probabilities + (size_t)i * n_classes;
         const int p_first = first_class(p, judge->n_classes), q_first = first_class(q, judge->n_classes);

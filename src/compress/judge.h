@@ -16,12 +16,13 @@ typedef struct qcnn_verdict {
 typedef struct qcnn_judge qcnn_judge;
 
 // Runs the prepared original over the first `n` samples of a part; the samples must outlive the judge. Output 0 holds probabilities
-// where a softmax writes it, otherwise logits. Errors: those of qcnn_samples_read, MEMORY.
+// where a softmax writes it, otherwise logits. Errors: those of qcnn_samples_read, MEMORY, CANCELLED.
 qcnn_status qcnn_judge_new(const qcnn_model *original, const qcnn_samples *samples, qcnn_part part, int n, const qcnn_parallel *parallel,
-                           qcnn_judge **judge, qcnn_error *error);
+                           const qcnn_progress *progress, qcnn_judge **judge, qcnn_error *error);
 void qcnn_judge_free(qcnn_judge *judge);
 
-// A prepared model over the same graph. One result for any number of threads.
-qcnn_status qcnn_judge_model(const qcnn_judge *judge, const qcnn_model *model, qcnn_verdict *verdict, qcnn_error *error);
+// A prepared model over the same graph. One result for any number of threads. `progress`, of both, may be NULL. Errors: as above.
+qcnn_status qcnn_judge_model(const qcnn_judge *judge, const qcnn_model *model, const qcnn_progress *progress, qcnn_verdict *verdict,
+                             qcnn_error *error);
 
 #endif

@@ -15,7 +15,7 @@
 #include "compress/target.h"
 #include "compress/walk.h"
 
-enum { N_SAMPLES = 480, IMPORTANCE_SAMPLES = 256, POSITIONS = 16, CONV_WIDTH = 24, FC_WIDTH = 48, MAX_CHUNK = 256 };
+enum { N_SAMPLES = 480, IMPORTANCE_SAMPLES = 256, POSITIONS = 16, CONV_WIDTH = 24, FC_WIDTH = 48, CHUNK = 32 };
 static const uint64_t keep_bytes = (uint64_t)600 << 20;
 static const double first_noise = 0.02, wanted_divergence = 0.02; // of the weights' power; that noise should lead to
 
@@ -32,15 +32,28 @@ typedef struct surveyor {
     const qcnn_parallel *parallel;
     const qcnn_progress *progress;
     qcnn_survey *survey;
+    int n_done;                          // layers
     double noise_drop, noise_divergence; // summed over all layers
 } surveyor;
 
-static qcnn_status report(const surveyor *s, double fraction, qcnn_error *error)
+static const double walk_part = 0.5; // of a layer's time: the walk, the rest is judging noise
+
+// Progress within the layer under way.
+static int report_layer(const surveyor *s, double fraction)
 {
     const qcnn_progress *progress = s->progress;
-    if (progress && progress->report(progress->context, "survey", fraction))
-        return qcnn_fail(error, QCNN_ERROR_CANCELLED, "cancelled while surveying the network");
-    return QCNN_OK;
+    return progress ? progress->report(progress->context, "survey", (s->n_done + fraction) / s->survey->n_layers) : 0;
+}
+
+static qcnn_status report(const surveyor *s, double fraction, qcnn_error *error)
+{
+    return report_layer(s, fraction) ? qcnn_fail(error, QCNN_ERROR_CANCELLED, "cancelled while surveying the network") : QCNN_OK;
+}
+
+static int report_judging(void *context, const char *stage, double fraction)
+{
+    (void)stage;
+    return report_layer(context, walk_part + (1 - walk_part) * fraction);
 }
 
 static int groups_of(const qcnn_node *node)
@@ -172,13 +185,15 @@ static qcnn_status begin_layer(const surveyor *s, const qcnn_surveyed_layer *lay
     return QCNN_OK;
 }
 
-static qcnn_status walk_layer(qcnn_walk *walk, const qcnn_surveyed_layer *layer, layer_walk *at, qcnn_error *error)
+// In small chunks, so that progress is asked often.
+static qcnn_status walk_layer(const surveyor *s, qcnn_walk *walk, const qcnn_surveyed_layer *layer, layer_walk *at, qcnn_error *error)
 {
-    const int chunk = qcnn_walk_chunk_size(walk);
-    const float *rows[MAX_CHUNK];
+    const int largest = qcnn_walk_chunk_size(walk), chunk = largest < CHUNK ? largest : CHUNK;
+    const float *rows[CHUNK];
     const size_t n_compact = at->outer * (size_t)at->groups * (size_t)layer->width * at->inner;
     for (int first = 0; first < N_SAMPLES; first += chunk) {
         const int n = N_SAMPLES - first < chunk ? N_SAMPLES - first : chunk;
+        QCNN_TRY(report(s, walk_part * first / N_SAMPLES, error));
         QCNN_TRY(qcnn_walk_chunk(walk, first, n, error));
         for (int i = 0; i < n; i++)
             add_channels(at, qcnn_walk_input(walk, first + i), &at->channels);
@@ -261,12 +276,13 @@ static qcnn_status judge_noise(const surveyor *s, const layer_walk *walk, size_t
                                qcnn_error *error)
 {
     qcnn_model *model;
+    const qcnn_progress progress = { report_judging, (void *)s };
     QCNN_TRY(qcnn_model_copy(s->original, &model, error));
     qcnn_status status = add_noise(s, walk, n, strength, model, error);
     if (status == QCNN_OK)
         status = qcnn_model_prepare(model, NULL, error);
     if (status == QCNN_OK)
-        status = qcnn_judge_model(s->judge, model, verdict, error);
+        status = qcnn_judge_model(s->judge, model, &progress, verdict, error);
     qcnn_model_free(model);
     return status;
 }
@@ -326,7 +342,7 @@ static qcnn_status survey_layer(surveyor *s, qcnn_walk *walk, qcnn_surveyed_laye
     QCNN_TRY(qcnn_walk_begin(walk, layer->node, keep_bytes, error));
     qcnn_status status = begin_layer(s, layer, qcnn_walk_chunk_size(walk), &at, error);
     if (status == QCNN_OK)
-        status = walk_layer(walk, layer, &at, error);
+        status = walk_layer(s, walk, layer, &at, error);
     qcnn_walk_end(walk);
     for (int w = 0; w < layer->n_windows && status == QCNN_OK; w++) {
         qcnn_statistics_end(at.builders[w], &layer->windows[w]);
@@ -408,14 +424,11 @@ static qcnn_status survey_layers(surveyor *s, qcnn_error *error)
     QCNN_TRY(find_importances(s, error));
     QCNN_TRY(qcnn_walk_new(s->original, &taken, s->parallel, &walk, error));
     qcnn_status status = QCNN_OK;
-    for (int i = 0; i < s->survey->n_layers && status == QCNN_OK; i++) {
-        status = report(s, (double)i / s->survey->n_layers, error);
-        if (status == QCNN_OK)
-            status = survey_layer(s, walk, &s->survey->layers[i], error);
-    }
+    for (s->n_done = 0; s->n_done < s->survey->n_layers && status == QCNN_OK; s->n_done++)
+        status = survey_layer(s, walk, &s->survey->layers[s->n_done], error);
     qcnn_walk_free(walk);
     s->survey->drop_per_divergence = s->noise_divergence > 0 ? s->noise_drop / s->noise_divergence : 0;
-    return status == QCNN_OK ? report(s, 1, error) : status;
+    return status == QCNN_OK ? report(s, 0, error) : status;
 }
 
 qcnn_status qcnn_survey_make(const qcnn_model *original, const qcnn_samples *samples, const qcnn_judge *judge, uint64_t seed,

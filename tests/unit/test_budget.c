@@ -132,11 +132,11 @@ static void test_drop_is_kept_to(void **state)
     qcnn_samples samples;
     qcnn_judge *judge;
     assert_int_equal(qcnn_samples_open(original, dataset, NULL, 0, &samples, NULL), QCNN_OK);
-    assert_int_equal(qcnn_judge_new(original, &samples, QCNN_PART_HELD_OUT, samples.n_images[QCNN_PART_HELD_OUT], NULL, &judge, NULL),
+    assert_int_equal(qcnn_judge_new(original, &samples, QCNN_PART_HELD_OUT, samples.n_images[QCNN_PART_HELD_OUT], NULL, NULL, &judge, NULL),
                      QCNN_OK);
     qcnn_model *compressed = compress(original, dataset, (goal){ .max_drop = 0.2 });
     qcnn_verdict verdict;
-    assert_int_equal(qcnn_judge_model(judge, compressed, &verdict, NULL), QCNN_OK);
+    assert_int_equal(qcnn_judge_model(judge, compressed, NULL, &verdict, NULL), QCNN_OK);
     print_message("at most 0.2 points: %.2f, %zu bytes\n", 100 * verdict.drop, size_of(compressed));
     assert_true(100 * verdict.drop <= 0.2);
     qcnn_model_free(compressed);
