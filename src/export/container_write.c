@@ -22,7 +22,6 @@ typedef struct container_plan {
     section_plan *sections;
     size_t n_sections, capacity;
     uint64_t file_bytes;
-    bool plain; // nothing is entropy-coded
 } container_plan;
 
 // ---- the graph section ----------------------------------------------------------------------------------------------
@@ -140,7 +139,7 @@ static qcnn_status plan_encoded(container_plan *plan, uint32_t type, uint32_t in
 {
     qcnn_content content;
     qcnn_error reason = { 0 };
-    const qcnn_status status = qcnn_encode(type, &plan->model->tensors[index], plan->plain, &content, &reason);
+    const qcnn_status status = qcnn_encode(type, &plan->model->tensors[index], false, &content, &reason);
     if (status == QCNN_OK)
         return plan_section(plan, type, QCNN_FLAG_REQUIRED, index, content, error);
     return qcnn_fail(error, status, "the model cannot be saved: tensor %u: %s", index, reason.message);
@@ -316,19 +315,33 @@ static bool file_unfolds_too_far(const container_plan *plan)
     return qcnn_unfolds_too_far(unfolded, plan->file_bytes);
 }
 
-// Entropy-coded where that saves enough, unless the file would become so small that no reader may unfold it.
+// The coded section that saved least; NULL: none is coded.
+static section_plan *least_saving(container_plan *plan)
+{
+    section_plan *least = NULL;
+    for (size_t i = 0; i < plan->n_sections; i++) {
+        const qcnn_content *content = &plan->sections[i].content;
+        if (content->encoding != QCNN_ENCODING_PLAIN &&
+            (!least || content->decoded_bytes - content->n_bytes < least->content.decoded_bytes - least->content.n_bytes))
+            least = &plan->sections[i];
+    }
+    return least;
+}
+
+// Entropy-coded where that saves enough, unless the file would become so small that no reader may unfold it: then as many sections stay
+// plain as are needed, those first that lose least by it.
 static qcnn_status plan_file(container_plan *plan, qcnn_error *error)
 {
-    for (int plain = 0; plain <= 1; plain++) {
-        clear_plan(plan);
-        plan->plain = plain;
-        QCNN_TRY(plan_sections(plan, error));
+    QCNN_TRY(plan_sections(plan, error));
+    for (;;) {
         if (!plan_offsets(plan))
             return qcnn_fail_memory(error, SIZE_MAX);
-        if (!file_unfolds_too_far(plan))
-            break;
+        section_plan *section = file_unfolds_too_far(plan) ? least_saving(plan) : NULL;
+        if (!section)
+            return QCNN_OK;
+        qcnn_release(section->content.owned);
+        QCNN_TRY(qcnn_encode(section->type, &plan->model->tensors[section->tensor], true, &section->content, error));
     }
-    return QCNN_OK;
 }
 
 static qcnn_status make_file(container_plan *plan, unsigned char **file, qcnn_error *error)

@@ -246,13 +246,30 @@ static void test_coded_to_nothing(void **state)
     }
 }
 
+// Of two such tensors only the smaller one is stored plain where that is enough.
+static void test_no_more_plain_than_needed(void **state)
+{
+    (void)state;
+    network net = new_network();
+    const int x = add_input(&net, "x", SHAPE(1, 1)), sizes[] = { 5 << 20, 7 << 19 };
+    for (int i = 0; i < 2; i++) {
+        const int w = add_codebook(&net, i ? "v" : "w", SHAPE(sizes[i], 1), 1, 1, 1, 2);
+        memset(net.model->tensors[i].owned_assignments, 0, (size_t)sizes[i]);
+        assert_int_equal(qcnn_model_add_output(net.model, add_node(&net, QCNN_OP_FC, i ? "z" : "y", x, w, -1, no_attributes()), NULL),
+                         QCNN_OK);
+    }
+    const bytes file = save_and_free(net.model);
+    assert_true(file.n > (size_t)sizes[1] / 8 && file.n < (size_t)sizes[1] / 8 + 2000);
+    assert_modest(file);
+    qcnn_bytes_free(file.data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_failing_allocations),
-        cmocka_unit_test(test_as_many_as_allowed),
-        cmocka_unit_test(test_large_when_decoded),
-        cmocka_unit_test(test_coded_to_nothing),
+        cmocka_unit_test(test_failing_allocations),       cmocka_unit_test(test_as_many_as_allowed),
+        cmocka_unit_test(test_large_when_decoded),        cmocka_unit_test(test_coded_to_nothing),
+        cmocka_unit_test(test_no_more_plain_than_needed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
