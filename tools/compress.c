@@ -55,7 +55,9 @@ static void note(void *context, const char *message)
 
 static int stopped_by_signal(const compress_request *request, const char *checkpoint, int status)
 {
-    if (checkpoint[0] && access(checkpoint, F_OK) == 0)
+    char search[CHECKPOINT_NAME_BYTES + 8];
+    snprintf(search, sizeof search, "%s.search", checkpoint);
+    if (checkpoint[0] && (access(checkpoint, F_OK) == 0 || access(search, F_OK) == 0))
         cli_fail("%s: stopped by a signal; the same command goes on from %s", request->output, checkpoint);
     else
         cli_fail("%s: stopped by a signal; nothing was written", request->output);
@@ -344,8 +346,9 @@ const cli_command cli_compress = {
         "too.\n\n"
         "--preprocess and --classes are stored in the file. The file appears complete or not at all; SIGINT and SIGTERM stop the work\n"
         "with exit status 130 and 143 and leave nothing behind but, with error correction, OUT.qcnn.checkpoint and its predecessor\n"
-        "OUT.qcnn.checkpoint.previous: the same command goes on from the layers they hold (a search of --ratio or --max-drop is done\n"
-        "again first, with the same result). They disappear with success. --ratio is met within 2 %.\n",
+        "OUT.qcnn.checkpoint.previous: the same command goes on from the layers they hold, and from what a search of --ratio or "
+        "--max-drop\n"
+        "has found out, in OUT.qcnn.checkpoint.search. They disappear with success. --ratio is met within 2 %.\n",
     .examples = "  qcnn compress net.onnx -o net.qcnn --calib photos --preprocess preprocess.json --classes classes.txt\n"
                 "  qcnn compress net.onnx -o net.qcnn --calib photos --preprocess preprocess.json --ratio 35\n"
                 "  qcnn compress net.onnx -o net.qcnn --preprocess preprocess.json --classes classes.txt --report net.html\n"

@@ -176,6 +176,8 @@ void qcnn_checkpoint_remove(const char *path)
     if (previous_name(path, previous))
         unlink(previous);
     qcnn_refine_checkpoint_remove(path);
+    if (snprintf(previous, sizeof previous, "%s" QCNN_CHECKPOINT_SEARCH, path) < MAX_NAME_BYTES)
+        unlink(previous);
     const int n = snprintf(previous, sizeof previous, "%s" QCNN_CHECKPOINT_REST, path);
     if (n > 0 && n < MAX_NAME_BYTES && unlink(previous) == 0 && previous_name(previous, rest))
         unlink(rest);

@@ -16,6 +16,9 @@
 // Behind the name of a checkpoint: the one of the layers that are corrected after refinement.
 #define QCNN_CHECKPOINT_REST ".rest"
 
+// Likewise: what the search for settings has found out about the layers (search.c).
+#define QCNN_CHECKPOINT_SEARCH ".search"
+
 // What the result depends on: network, calibration images (their names and the pixels of some), settings, options.
 // Errors: IO, FORMAT, MEMORY (an image).
 qcnn_status qcnn_checkpoint_key(const qcnn_model *original, const qcnn_layer_setting *settings, const qcnn_compress_options *options,

@@ -25,7 +25,7 @@ static const book_shape fc_shapes[] = { { 1, 64 },  { 2, 128 },  { 1, 8 },   { 1
                                         { 4, 16 },  { 4, 32 },   { 4, 64 },  { 8, 32 },   { 8, 64 },  { 8, 128 },
                                         { 12, 64 }, { 12, 128 }, { 16, 64 }, { 16, 128 }, { 24, 64 }, { 24, 128 } };
 static const int dense_integers[] = { 127, 63, 31, 15, 7 }; // the largest integers of int8 weights to try
-enum { MAX_CURVES = 24, COLUMNS_A_WORD = 4, MAX_DENSE_WEIGHTS = 300000 };
+enum { COLUMNS_A_WORD = 4, MAX_DENSE_WEIGHTS = 300000 };
 
 typedef struct curve_job {
     const qcnn_model *original;
@@ -80,7 +80,7 @@ static void add_codebook(const qcnn_model *original, const qcnn_surveyed_layer *
 {
     const qcnn_node *node = &original->nodes[layer->node];
     const qcnn_shape *weights = &qcnn_node_weights(original, node)->shape;
-    if (s.subspace > layer->width || (layer->width % s.subspace && layer->width < weights->dims[1]) || curves->n_curves == MAX_CURVES)
+    if (s.subspace > layer->width || (layer->width % s.subspace && layer->width < weights->dims[1]) || curves->n_curves == QCNN_MAX_CURVES)
         return;
     const qcnn_codebook form = qcnn_codebook_form(weights, groups_of(node), true, s.subspace, s.n_codewords);
     if (form.n_subspaces == 0 || qcnn_codebook_n_columns(&form) < COLUMNS_A_WORD * s.n_codewords)
@@ -107,7 +107,7 @@ static void add_candidates(const qcnn_model *original, const qcnn_surveyed_layer
         for (size_t i = 0; i < sizeof fc_shapes / sizeof *fc_shapes; i++)
             add_codebook(original, layer, fc_shapes[i], curves);
     for (size_t i = 0; i < sizeof dense_integers / sizeof *dense_integers; i++)
-        if (qcnn_shape_elements(weights) <= MAX_DENSE_WEIGHTS && curves->n_curves < MAX_CURVES)
+        if (qcnn_shape_elements(weights) <= MAX_DENSE_WEIGHTS && curves->n_curves < QCNN_MAX_CURVES)
             add_curve(original, node, &(qcnn_layer_setting){ .codeword_type = QCNN_INT8, .largest = dense_integers[i] }, curves);
 }
 
@@ -293,11 +293,11 @@ qcnn_status qcnn_curves_find(const qcnn_model *original, const qcnn_surveyed_lay
                              qcnn_error *error)
 {
     *curves = (qcnn_layer_curves){ .node = layer->node };
-    qcnn_error errors[MAX_CURVES * QCNN_N_PRICES];
-    bool straight[MAX_CURVES];
-    curves->curves = qcnn_allocate_zeroed(MAX_CURVES, sizeof *curves->curves);
+    qcnn_error errors[QCNN_MAX_CURVES * QCNN_N_PRICES];
+    bool straight[QCNN_MAX_CURVES];
+    curves->curves = qcnn_allocate_zeroed(QCNN_MAX_CURVES, sizeof *curves->curves);
     if (!curves->curves)
-        return qcnn_fail_memory(error, MAX_CURVES * sizeof *curves->curves);
+        return qcnn_fail_memory(error, QCNN_MAX_CURVES * sizeof *curves->curves);
     add_candidates(original, layer, fixed, curves);
     curve_job job = { .original = original, .layer = layer, .lowest = lowest, .seed = seed, .curves = curves, .errors = errors };
     job.n_prices = 2;
@@ -313,7 +313,7 @@ qcnn_status qcnn_curves_find(const qcnn_model *original, const qcnn_surveyed_lay
 qcnn_status qcnn_curves_probe(const qcnn_model *original, const qcnn_surveyed_layer *layer, uint64_t seed, double *bits, double *divergence,
                               qcnn_error *error)
 {
-    qcnn_setting_curve room[MAX_CURVES];
+    qcnn_setting_curve room[QCNN_MAX_CURVES];
     qcnn_layer_curves curves = { .node = layer->node, .curves = room };
     add_candidates(original, layer, &(qcnn_layer_setting){ 0 }, &curves);
     *bits = *divergence = 0;

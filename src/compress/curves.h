@@ -8,7 +8,7 @@
 #include "compress/settings.h"
 #include "compress/survey.h"
 
-enum { QCNN_N_PRICES = 7 };
+enum { QCNN_N_PRICES = 7, QCNN_MAX_CURVES = 24 }; // curves of a layer
 
 // Prices are in divergence per bit. The first is 0; each other one is QCNN_PRICE_STEP times the one before.
 static const double QCNN_PRICE_STEP = 5;

@@ -4,10 +4,13 @@
 #include "compress/search.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/rng.h"
+#include "compress/checkpoint.h"
 #include "compress/choice.h"
+#include "compress/refine_checkpoint.h"
 
 static const double lowest_share = 1.0 / 20; // of what a bit usually saves, where the row of prices begins
 static const double steerable = 0.15;        // how much bits must change with the price (logarithms of both) to be steered by it
@@ -99,6 +102,103 @@ static qcnn_status find_curves(qcnn_search *search, const qcnn_compress_options 
     return QCNN_OK;
 }
 
+static qcnn_status find_out(qcnn_search *search, const qcnn_samples *samples, const qcnn_judge *judge, const qcnn_compress_options *options,
+                            const qcnn_layer_setting *fixed, qcnn_error *error)
+{
+    QCNN_TRY(qcnn_survey_make(search->original, samples, judge, qcnn_rng_split(options->seed, search->original->n_nodes + 1),
+                              options->parallel, options->progress, &search->survey, error));
+    QCNN_TRY(find_lowest(search, options->seed, error));
+    return find_curves(search, options, fixed, error);
+}
+
+// ---- the checkpoint -------------------------------------------------------------------------------------------------
+
+// What is used of a survey and its curves once they are there.
+typedef struct found_layer {
+    uint64_t node;
+    double sensitivity;
+    int n_curves;
+    qcnn_setting_curve curves[QCNN_MAX_CURVES];
+} found_layer;
+
+typedef struct found {
+    double lowest, drop_per_divergence;
+    uint64_t n_layers;
+    found_layer layers[]; // [n_nodes], so that a file's size is known before it is read
+} found;
+
+static size_t found_bytes(const qcnn_search *search)
+{
+    return sizeof(found) + search->original->n_nodes * sizeof(found_layer);
+}
+
+static void note_down(const qcnn_search *search, found *f)
+{
+    f->lowest = search->lowest;
+    f->drop_per_divergence = search->survey.drop_per_divergence;
+    f->n_layers = (uint64_t)search->survey.n_layers;
+    for (int i = 0; i < search->survey.n_layers; i++) {
+        const qcnn_layer_curves *curves = &search->layers[i];
+        f->layers[i].node = search->survey.layers[i].node;
+        f->layers[i].sensitivity = search->survey.layers[i].sensitivity;
+        f->layers[i].n_curves = curves->n_curves;
+        memcpy(f->layers[i].curves, curves->curves, (size_t)curves->n_curves * sizeof *curves->curves);
+    }
+}
+
+static qcnn_status take_over(qcnn_search *search, const found *f, qcnn_error *error)
+{
+    const size_t n_layers = (size_t)f->n_layers;
+    search->survey.layers = qcnn_allocate_zeroed(n_layers, sizeof *search->survey.layers);
+    search->layers = qcnn_allocate_zeroed(n_layers, sizeof *search->layers);
+    if (!search->survey.layers || !search->layers)
+        return qcnn_fail_memory(error, n_layers * sizeof *search->survey.layers);
+    search->lowest = f->lowest;
+    search->survey.drop_per_divergence = f->drop_per_divergence;
+    search->survey.n_layers = (int)n_layers;
+    for (size_t i = 0; i < n_layers; i++) {
+        qcnn_layer_curves *curves = &search->layers[i];
+        search->survey.layers[i].node = curves->node = (size_t)f->layers[i].node;
+        search->survey.layers[i].sensitivity = f->layers[i].sensitivity;
+        curves->n_curves = f->layers[i].n_curves;
+        curves->curves = qcnn_allocate((size_t)curves->n_curves, sizeof *curves->curves);
+        if (!curves->curves)
+            return qcnn_fail_memory(error, (size_t)curves->n_curves * sizeof *curves->curves);
+        memcpy(curves->curves, f->layers[i].curves, (size_t)curves->n_curves * sizeof *curves->curves);
+    }
+    return QCNN_OK;
+}
+
+// Takes over what an earlier run has found out, or finds it out and writes it down.
+static qcnn_status resume(qcnn_search *search, const qcnn_samples *samples, const qcnn_judge *judge, const qcnn_compress_options *options,
+                          const qcnn_layer_setting *fixed, qcnn_error *error)
+{
+    char path[4096];
+    uint64_t key;
+    const int n = options->checkpoint ? snprintf(path, sizeof path, "%s" QCNN_CHECKPOINT_SEARCH, options->checkpoint) : 0;
+    if (n <= 0 || (size_t)n >= sizeof path)
+        return find_out(search, samples, judge, options, fixed, error);
+    QCNN_TRY(qcnn_checkpoint_key(search->original, fixed, options, &key, error));
+    for (size_t i = 0; i < search->original->n_nodes; i++)
+        key = qcnn_refine_key(key, &fixed[i].named, sizeof fixed[i].named);
+    found *f = qcnn_allocate_zeroed(found_bytes(search), 1);
+    if (!f)
+        return qcnn_fail_memory(error, found_bytes(search));
+    const qcnn_refine_block block = { f, found_bytes(search) };
+    qcnn_status status;
+    if (qcnn_refine_checkpoint_load(path, key, &block, 1)) {
+        status = take_over(search, f, error);
+    } else {
+        status = find_out(search, samples, judge, options, fixed, error);
+        if (status == QCNN_OK) {
+            note_down(search, f);
+            status = qcnn_refine_checkpoint_save(path, key, &block, 1, error);
+        }
+    }
+    qcnn_release(f);
+    return status;
+}
+
 qcnn_status qcnn_search_new(const qcnn_model *original, const qcnn_samples *samples, const qcnn_judge *judge,
                             const qcnn_compress_options *options, const qcnn_layer_setting *fixed, qcnn_search **result, qcnn_error *error)
 {
@@ -107,14 +207,9 @@ qcnn_status qcnn_search_new(const qcnn_model *original, const qcnn_samples *samp
     if (!search)
         return qcnn_fail_memory(error, sizeof *search);
     search->original = original;
-    qcnn_status status = qcnn_survey_make(original, samples, judge, qcnn_rng_split(options->seed, original->n_nodes + 1), options->parallel,
-                                          options->progress, &search->survey, error);
+    qcnn_status status = resume(search, samples, judge, options, fixed, error);
     if (status == QCNN_OK)
         status = find_fixed_bytes(search, error);
-    if (status == QCNN_OK)
-        status = find_lowest(search, options->seed, error);
-    if (status == QCNN_OK)
-        status = find_curves(search, options, fixed, error);
     if (status != QCNN_OK) {
         qcnn_search_free(search);
         return status;

@@ -11,8 +11,8 @@
 
 typedef struct qcnn_search qcnn_search;
 
-// Surveys the original and tries settings on each layer's windows. `fixed`: settings named by the caller are kept.
-// Errors: those of qcnn_survey_make.
+// Surveys the original and tries settings on each layer's windows. `fixed`: settings named by the caller are kept. With a checkpoint what
+// was found out is kept beside it, and not found out again. Errors: those of qcnn_survey_make; IO.
 qcnn_status qcnn_search_new(const qcnn_model *original, const qcnn_samples *samples, const qcnn_judge *judge,
                             const qcnn_compress_options *options, const qcnn_layer_setting *fixed, qcnn_search **search, qcnn_error *error);
 void qcnn_search_free(qcnn_search *search);

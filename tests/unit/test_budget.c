@@ -2,6 +2,8 @@
 // Settings from the search: the size that was asked for, the loss that was allowed, what the caller has named, one result for any
 // number of threads.
 
+#include <unistd.h>
+
 #include "compress/judge.h"
 #include "small_network.h"
 
@@ -10,6 +12,8 @@ typedef struct goal {
     const char *settings;
     const qcnn_parallel *parallel;
     char *note; // [160]: what was told, if anything
+    const char *checkpoint;
+    const qcnn_progress *progress;
 } goal;
 
 static void keep_note(void *context, const char *message)
@@ -30,6 +34,8 @@ static qcnn_status try_compress(const qcnn_model *original, const qcnn_dataset *
     options.calibration = dataset;
     options.note = keep_note;
     options.note_context = wanted.note;
+    options.checkpoint = wanted.checkpoint;
+    options.progress = wanted.progress;
     return qcnn_compress(original, &options, compressed, error);
 }
 
@@ -73,6 +79,64 @@ static void test_too_small(void **state)
     qcnn_error error;
     assert_int_equal(try_compress(original, dataset, (goal){ .ratio = 1000 }, &compressed, &error), QCNN_ERROR_ARGUMENT);
     assert_non_null(strstr(error.message, "no settings make the file so small"));
+    qcnn_dataset_free(dataset);
+    qcnn_model_free(original);
+}
+
+// Stops behind the search, or within it; counts how often a survey reports.
+typedef struct watcher {
+    int n_survey, stop_at; // 0: never
+    bool stop_behind;
+} watcher;
+
+static int watch(void *context, const char *stage, double fraction)
+{
+    (void)fraction;
+    watcher *w = context;
+    const bool searching =
+        !strcmp(stage, "survey") || !strcmp(stage, "search") || !strcmp(stage, "judging") || !strcmp(stage, "importances");
+    w->n_survey += !strcmp(stage, "survey");
+    return (w->stop_behind && !searching) || (w->stop_at > 0 && w->n_survey >= w->stop_at);
+}
+
+// A search that was done need not be done again, whatever ratio is asked for then, and leads to the same bytes.
+static void test_a_search_is_kept(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/qcnn_checkpoint_XXXXXX", kept[64];
+    const int handle = mkstemp(path);
+    assert_true(handle >= 0);
+    close(handle);
+    unlink(path);
+    snprintf(kept, sizeof kept, "%s.search", path);
+    qcnn_model *original = new_model(), *stopped;
+    qcnn_dataset *dataset = new_dataset(1);
+    watcher w = { .stop_at = 3 };
+    const qcnn_progress progress = { watch, &w };
+    goal wanted = { .ratio = 8, .checkpoint = path, .progress = &progress };
+    assert_int_equal(try_compress(original, dataset, wanted, &stopped, NULL), QCNN_ERROR_CANCELLED);
+    assert_int_equal(w.n_survey, 3);
+    assert_int_not_equal(access(kept, F_OK), 0);
+    w = (watcher){ .stop_behind = true };
+    assert_int_equal(try_compress(original, dataset, wanted, &stopped, NULL), QCNN_ERROR_CANCELLED);
+    assert_true(w.n_survey > 3);
+    assert_int_equal(access(kept, F_OK), 0);
+    w = (watcher){ 0 };
+    wanted.ratio = 6;
+    qcnn_model *resumed = compress(original, dataset, wanted), *whole = compress(original, dataset, (goal){ .ratio = 6 });
+    assert_int_equal(w.n_survey, 0);
+    void *files[2];
+    size_t n_bytes[2];
+    assert_int_equal(qcnn_save_memory(resumed, &files[0], &n_bytes[0], NULL), QCNN_OK);
+    assert_int_equal(qcnn_save_memory(whole, &files[1], &n_bytes[1], NULL), QCNN_OK);
+    assert_int_equal(n_bytes[0], n_bytes[1]);
+    assert_memory_equal(files[0], files[1], n_bytes[0]);
+    qcnn_checkpoint_remove(path);
+    assert_int_not_equal(access(kept, F_OK), 0);
+    for (int i = 0; i < 2; i++)
+        qcnn_bytes_free(files[i]);
+    qcnn_model_free(resumed);
+    qcnn_model_free(whole);
     qcnn_dataset_free(dataset);
     qcnn_model_free(original);
 }
@@ -205,13 +269,10 @@ static void test_threads_change_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ratio_is_hit),
-        cmocka_unit_test(test_too_small),
-        cmocka_unit_test(test_miss_is_told),
-        cmocka_unit_test(test_constant_inputs),
-        cmocka_unit_test(test_named_layers_are_kept),
-        cmocka_unit_test(test_drop_is_kept_to),
-        cmocka_unit_test(test_diagnosis_finds_the_layer),
+        cmocka_unit_test(test_ratio_is_hit),           cmocka_unit_test(test_too_small),
+        cmocka_unit_test(test_a_search_is_kept),       cmocka_unit_test(test_miss_is_told),
+        cmocka_unit_test(test_constant_inputs),        cmocka_unit_test(test_named_layers_are_kept),
+        cmocka_unit_test(test_drop_is_kept_to),        cmocka_unit_test(test_diagnosis_finds_the_layer),
         cmocka_unit_test(test_threads_change_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
