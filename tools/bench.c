@@ -280,7 +280,7 @@ static int bench_model(const bench_request *request, const qcnn_model *model, be
 
 static int run_bench(const cli_command *command, int argc, char **argv)
 {
-    bench_request request = { .threads = 1, .batch = 1, .repeat = 20, .warm_up = 3, .seed = 1 };
+    bench_request request = { .model = { .run_only = true }, .threads = 1, .batch = 1, .repeat = 20, .warm_up = 3, .seed = 1 };
     const cli_option options[] = {
         { .name = "--batch",
           .value = "N",
@@ -311,6 +311,7 @@ static int run_bench(const cli_command *command, int argc, char **argv)
         CLI_OPTION_THREADS(&request.threads, "1"),
         CLI_OPTION_KERNELS(&request.model.kernels),
         CLI_OPTION_EXACT(&request.model.exact),
+        CLI_OPTION_LOW_MEMORY(&request.model.low_memory),
         CLI_OPTION_JSON(&request.json),
         { 0 },
     };

@@ -129,7 +129,7 @@ static int run_classify(const cli_command *command, int argc, char **argv)
 {
     int threads = 1;
     bool json = false;
-    cli_model_options model_options = { 0 };
+    cli_model_options model_options = { .run_only = true };
     classifier c = { .top = 5 };
     const cli_option options[] = {
         { .name = "--top",
@@ -144,6 +144,7 @@ static int run_classify(const cli_command *command, int argc, char **argv)
         CLI_OPTION_THREADS(&threads, "1"),
         CLI_OPTION_KERNELS(&model_options.kernels),
         CLI_OPTION_EXACT(&model_options.exact),
+        CLI_OPTION_LOW_MEMORY(&model_options.low_memory),
         CLI_OPTION_JSON(&json),
         { 0 },
     };

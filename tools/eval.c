@@ -78,7 +78,7 @@ static int score_original(const eval_request *request, const qcnn_model *model, 
     if (is_npy(request->against))
         return read_scores(request, ours, result);
     const char *preprocess = qcnn_model_preprocessing(model);
-    const cli_model_options options = { .kernels = request->model.kernels, .preprocess_text = preprocess };
+    const cli_model_options options = { .kernels = request->model.kernels, .preprocess_text = preprocess, .run_only = true };
     qcnn_model *original = cli_model_open(request->against, &options);
     if (!original)
         return CLI_FAILED;
@@ -212,7 +212,7 @@ static int eval_model(const eval_request *request, const qcnn_model *model, cons
 
 static int run_eval(const cli_command *command, int argc, char **argv)
 {
-    eval_request request = { 0 };
+    eval_request request = { .model = { .run_only = true } };
     const cli_option options[] = {
         { .name = "--against",
           .value = "ORIGINAL",
@@ -229,6 +229,7 @@ static int run_eval(const cli_command *command, int argc, char **argv)
         CLI_OPTION_THREADS(&request.threads, "0"),
         CLI_OPTION_KERNELS(&request.model.kernels),
         CLI_OPTION_EXACT(&request.model.exact),
+        CLI_OPTION_LOW_MEMORY(&request.model.low_memory),
         CLI_OPTION_JSON(&request.json),
         { 0 },
     };

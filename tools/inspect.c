@@ -39,12 +39,13 @@ static void print_model(const char *path, const qcnn_model *model, const cli_tot
 static int run_inspect(const cli_command *command, int argc, char **argv)
 {
     bool json = false;
-    cli_model_options model_options = { 0 };
+    cli_model_options model_options = { .run_only = true };
     const cli_option options[] = {
         CLI_OPTION_PREPROCESS(&model_options.preprocess),
         CLI_OPTION_CLASSES(&model_options.classes),
         CLI_OPTION_KERNELS(&model_options.kernels),
         CLI_OPTION_EXACT(&model_options.exact),
+        CLI_OPTION_LOW_MEMORY(&model_options.low_memory),
         CLI_OPTION_JSON(&json),
         { 0 },
     };

@@ -54,6 +54,8 @@ qcnn_model *cli_model_open(const char *path, const cli_model_options *options)
     qcnn_import_options import = qcnn_import_options_default();
     import.kernels = options->kernels;
     import.exact = options->exact;
+    import.run_only = options->run_only;
+    import.low_memory = options->low_memory;
     import.inputs = options->inputs;
     import.n_inputs = options->n_inputs;
     qcnn_model *model = NULL;

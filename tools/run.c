@@ -108,7 +108,8 @@ static int run_model(const run_request *request, const qcnn_array *arrays)
 {
     qcnn_model *model = cli_model_open(
         request->model_path,
-        &(cli_model_options){ .kernels = request->kernels, .exact = !request->fast, .inputs = arrays, .n_inputs = request->n_inputs });
+        &(cli_model_options){
+            .kernels = request->kernels, .exact = !request->fast, .run_only = true, .inputs = arrays, .n_inputs = request->n_inputs });
     if (!model)
         return CLI_FAILED;
     qcnn_shape *shapes = cli_allocate((size_t)request->n_inputs, sizeof *shapes);

@@ -97,6 +97,7 @@ qcnn_status qcnn_diagnose(const qcnn_model *original, const qcnn_model *compress
     *diagnosis = (qcnn_diagnosis){ 0 };
     if (original->n_nodes != compressed->n_nodes)
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "the two networks have not the same layers");
+    QCNN_TRY(qcnn_model_require_weights(original, error));
     qcnn_samples samples;
     qcnn_judge *judge = NULL;
     QCNN_TRY(qcnn_samples_open(original, calibration, qcnn_model_preprocessing(compressed), 0, &samples, error));

@@ -357,6 +357,7 @@ qcnn_status qcnn_save_memory(const qcnn_model *model, void **data, size_t *n_byt
 {
     *data = NULL;
     *n_bytes = 0;
+    QCNN_TRY(qcnn_model_require_weights(model, error));
     container_plan plan = { .model = model };
     unsigned char *file = NULL;
     const qcnn_status status = make_file(&plan, &file, error);

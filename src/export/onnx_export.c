@@ -165,6 +165,7 @@ static qcnn_status check_names(const qcnn_model *model, qcnn_error *error)
 qcnn_status qcnn_export_onnx(const qcnn_model *model, const char *path, qcnn_error *error)
 {
     qcnn_buffer graph = { 0 }, file = { 0 };
+    QCNN_TRY(qcnn_model_require_weights(model, error));
     qcnn_status status = check_names(model, error);
     if (status == QCNN_OK)
         status = build_graph(model, &graph, error);

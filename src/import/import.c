@@ -109,6 +109,8 @@ static qcnn_status read_qcnn(const char *path, const qcnn_import_options *option
     qcnn_load_options load = qcnn_load_options_default();
     load.kernels = options->kernels;
     load.exact = options->exact;
+    load.run_only = options->run_only;
+    load.low_memory = options->low_memory;
     return qcnn_model_open(path, &load, model, error);
 }
 

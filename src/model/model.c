@@ -211,6 +211,8 @@ static qcnn_status copy_into(const qcnn_model *model, qcnn_model *copy, qcnn_err
 
 qcnn_status qcnn_model_copy(const qcnn_model *model, qcnn_model **copy, qcnn_error *error)
 {
+    *copy = NULL;
+    QCNN_TRY(qcnn_model_require_weights(model, error));
     QCNN_TRY(qcnn_model_new(copy, error));
     const qcnn_status status = copy_into(model, *copy, error);
     if (status != QCNN_OK) {
@@ -301,11 +303,7 @@ static uint64_t running_bytes(const qcnn_node *node, const qcnn_tensor *weights)
         return qcnn_dense_bytes_size(node, weights, node->bytes->tile_rows);
     if (node->method == QCNN_METHOD_DENSE)
         return n * sizeof(float);
-    const qcnn_codebook *book = &weights->codebook;
-    const uint64_t n_books = (uint64_t)book->n_sets * (uint64_t)book->n_subspaces, words = (uint64_t)book->n_codewords;
-    const uint64_t codewords = node->byte_codebook ? qcnn_byte_codebook_size(book, node->byte_codebook->width)
-                                                   : n_books * words * (uint64_t)book->subspace * sizeof(float);
-    return n / (uint64_t)book->n_inputs * (uint64_t)book->n_subspaces + codewords;
+    return qcnn_table_form_size(&weights->codebook, node->byte_codebook ? node->byte_codebook->width : 0);
 }
 
 qcnn_layer_info qcnn_model_layer(const qcnn_model *model, int index)

@@ -41,7 +41,8 @@ typedef struct qcnn_codebook {
 } qcnn_codebook;
 
 // A constant. Exactly one of `data` and `codebook.codewords` is set; what they point to belongs to the tensor when the
-// `owned_` pointer is set and otherwise to whoever outlives the model (a mapped file, the original of a copy).
+// `owned_` pointer is set and otherwise to whoever outlives the model (a mapped file, the original of a copy). In a model that can
+// only run (run_only) those that no run reads may be NULL.
 typedef struct qcnn_tensor {
     qcnn_shape shape;
     const float *data; // float32, row-major
@@ -58,7 +59,7 @@ typedef struct qcnn_tensor {
 
 static inline bool qcnn_is_codebook(const qcnn_tensor *tensor)
 {
-    return tensor->codebook.codewords != NULL;
+    return tensor->codebook.groups > 0;
 }
 
 // ---- nodes ----------------------------------------------------------------------------------------------------------
@@ -218,6 +219,8 @@ struct qcnn_model {
     const qcnn_prices *prices;          // likewise
     bool exact;                         // everything runs in floats
     bool in_bytes;                      // layers may run in bytes: set by qcnn_model_prepare
+    bool run_only;                      // weights that no run reads are gone
+    bool low_memory;                    // layers run by tables where that takes less memory, whatever the prices
     void *file;                         // the bytes that tensors refer to, released with the model by
     size_t file_bytes;
     void (*release_file)(void *file, size_t n_bytes); // NULL: they are somebody else's
@@ -267,8 +270,14 @@ qcnn_status qcnn_infer_shape(const qcnn_node *node, const qcnn_shape *const *inp
 qcnn_status qcnn_infer_shapes(const qcnn_model *model, const qcnn_shape *input_shapes, qcnn_shape *shapes, qcnn_error *error);
 
 // Makes a built model ready to run: checks that indices, order, tensors and shapes agree, sets the values' shapes, chooses a
-// method for each layer and decodes those that run dense. `kernels` NULL: the best tier. (prepare.c)
+// method for each layer, decodes those that run dense, and for run_only frees what no run reads. `kernels` NULL: the best tier. (prepare.c)
 qcnn_status qcnn_model_prepare(qcnn_model *model, const char *kernels, qcnn_error *error);
+
+// For what needs a model's weights, not only its runs. Errors: ARGUMENT (a model opened with run_only).
+static inline qcnn_status qcnn_model_require_weights(const qcnn_model *model, qcnn_error *error)
+{
+    return model->run_only ? qcnn_fail(error, QCNN_ERROR_ARGUMENT, "the model was opened with run_only: its weights are gone") : QCNN_OK;
+}
 
 // Whether some weights have been rounded: a model without such is an original, and runs in floats throughout. (prepare.c)
 bool qcnn_model_is_rounded(const qcnn_model *model);
@@ -307,6 +316,10 @@ bool qcnn_integers_to_floats(const unsigned char *bytes, size_t n, const float *
 // bytes that takes. (codebook_bytes.c)
 qcnn_status qcnn_byte_codebook_make(const qcnn_codebook *codebook, size_t width, qcnn_byte_codebook **made, qcnn_error *error);
 uint64_t qcnn_byte_codebook_size(const qcnn_codebook *codebook, size_t width);
+
+// Bytes that a layer reads of its weights when it runs by tables: assignments, and codewords as bytes for tables of that width, or as
+// floats (width 0).
+uint64_t qcnn_table_form_size(const qcnn_codebook *codebook, size_t width);
 
 // Bytes a tensor takes in a file: stored_bytes, or else those of its numbers, scales and packed assignments. Of a codebook
 // only the sizes and the type are read: it may be one that is still to be made.

@@ -82,7 +82,7 @@ static qcnn_status check_tensors(const qcnn_model *model, qcnn_error *error)
     for (size_t i = 0; i < model->n_tensors; i++) {
         const qcnn_tensor *tensor = &model->tensors[i];
         const uint64_t n = qcnn_shape_elements(&tensor->shape);
-        if (n == 0 || n > SIZE_MAX / 2 / sizeof(float) || !tensor->data == !qcnn_is_codebook(tensor))
+        if (n == 0 || n > SIZE_MAX / 2 / sizeof(float) || !tensor->data == !tensor->codebook.codewords)
             return qcnn_fail(error, QCNN_ERROR_FORMAT, "tensor %zu has no elements, too many, or no data", i);
         if (qcnn_is_codebook(tensor) && !same_codebook_shape(&tensor->codebook, &tensor->shape))
             return qcnn_fail(error, QCNN_ERROR_FORMAT, "tensor %zu: its codebook does not fit its shape", i);
@@ -217,9 +217,11 @@ static qcnn_status choose_method(const qcnn_model *model, qcnn_node *node, uint6
         qcnn_cost(model->prices, node, weights, &model->values[node->inputs[0]].shape, &model->values[node->output].shape);
     const bool has_tables = qcnn_is_codebook(weights) && (node->op == QCNN_OP_FC || node->attributes.n_spatial <= 2); // none of volumes
     const uint64_t n_bytes = decoded_bytes(model, node, weights);
-    if (has_tables && (cost.lut <= cost.dense || n_bytes > *budget)) {
+    const bool cheap = cost.lut <= cost.dense || n_bytes > *budget;
+    if (has_tables && (cheap || (model->low_memory && qcnn_table_form_size(&weights->codebook, 0) < n_bytes))) {
         node->method = QCNN_METHOD_LUT;
-        return make_byte_codebook(model, node, &weights->codebook, budget, error);
+        // Byte tables of layers for which tables do not pay, of few channels or narrow subspaces, would be too coarse.
+        return cheap ? make_byte_codebook(model, node, &weights->codebook, budget, error) : QCNN_OK;
     }
     if (n_bytes > *budget && !qcnn_is_codebook(weights))
         return QCNN_OK; // as it is, in floats
@@ -228,6 +230,46 @@ static qcnn_status choose_method(const qcnn_model *model, qcnn_node *node, uint6
                          node->name ? node->name : "", (unsigned long long)n_bytes);
     *budget -= n_bytes;
     return decode_weights(model, node, weights, error);
+}
+
+// ---- what no run reads ----------------------------------------------------------------------------------------------
+
+// Frees a layer's weights as they were read; codewords that lie in the file stay.
+static void release_weights(qcnn_tensor *weights, bool keep_assignments)
+{
+    if (weights->owned_data) {
+        qcnn_release(weights->owned_data);
+        weights->owned_data = NULL;
+        weights->data = weights->codebook.codewords = NULL;
+    }
+    if (!keep_assignments) {
+        qcnn_release(weights->owned_assignments);
+        weights->codebook.assignments = weights->owned_assignments = NULL;
+    }
+}
+
+static qcnn_status release_unread(qcnn_model *model, qcnn_error *error)
+{
+    int *n_readers = qcnn_allocate_zeroed(model->n_values + model->n_tensors, sizeof *n_readers), *of_tensor = n_readers + model->n_values;
+    if (!n_readers)
+        return qcnn_fail_memory(error, (model->n_values + model->n_tensors) * sizeof *n_readers);
+    for (size_t n = 0; n < model->n_nodes; n++)
+        for (int i = 0; i < model->nodes[n].n_inputs; i++)
+            if (model->nodes[n].inputs[i] >= 0)
+                n_readers[model->nodes[n].inputs[i]]++;
+    for (size_t i = 0; i < model->n_outputs; i++)
+        n_readers[model->outputs[i]]++;
+    for (size_t i = 0; i < model->n_values; i++)
+        if (model->values[i].tensor >= 0)
+            of_tensor[model->values[i].tensor] += n_readers[i];
+    for (size_t n = 0; n < model->n_nodes; n++) {
+        const qcnn_node *node = &model->nodes[n];
+        qcnn_tensor *weights = qcnn_node_weights(model, node);
+        if (weights && of_tensor[weights - model->tensors] == 1 && (node->bytes || node->decoded || node->byte_codebook))
+            release_weights(weights, node->byte_codebook != NULL);
+    }
+    qcnn_release(n_readers);
+    return QCNN_OK;
 }
 
 qcnn_status qcnn_model_prepare(qcnn_model *model, const char *kernels, qcnn_error *error)
@@ -244,7 +286,7 @@ qcnn_status qcnn_model_prepare(qcnn_model *model, const char *kernels, qcnn_erro
     uint64_t budget = decode_budget(model);
     for (size_t n = 0; n < model->n_nodes; n++)
         QCNN_TRY(choose_method(model, &model->nodes[n], &budget, error));
-    return QCNN_OK;
+    return model->run_only ? release_unread(model, error) : QCNN_OK;
 }
 
 const char *qcnn_model_kernels(const qcnn_model *model)

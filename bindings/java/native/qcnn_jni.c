@@ -85,9 +85,11 @@ static jlong native_load(JNIEnv *env, jclass class, jobject file, jlong n_bytes)
 {
     (void)class;
     const void *data = (*env)->GetDirectBufferAddress(env, file);
+    qcnn_load_options options = qcnn_load_options_default();
+    options.run_only = 1;
     qcnn_model *model;
     qcnn_error error;
-    if (qcnn_model_load(data, data ? (size_t)n_bytes : 0, NULL, &model, &error))
+    if (qcnn_model_load(data, data ? (size_t)n_bytes : 0, &options, &model, &error))
         throw_error(env, &error);
     return to_handle(model);
 }
