@@ -189,6 +189,15 @@ static double share_of_rest(const correction *c, size_t n)
 
 // ---- course ---------------------------------------------------------------------------------------------------------
 
+// So many that a layer takes half a minute, each being about a product with its second moments.
+static int annealing_sweeps(const qcnn_statistics *s)
+{
+    static const double operations = 4e11;
+    enum { LEAST = 20, MOST = 200 };
+    const double n = operations / ((double)s->groups * s->n * s->n * s->n_outputs);
+    return n < LEAST ? LEAST : n > MOST ? MOST : (int)n;
+}
+
 static qcnn_status fit_layer(correction *c, size_t n, qcnn_statistics *s, double price, qcnn_tensor *tensor, qcnn_error *error)
 {
     const qcnn_node *node = &c->original->nodes[n];
@@ -204,6 +213,7 @@ static qcnn_status fit_layer(correction *c, size_t n, qcnn_statistics *s, double
         .seed = qcnn_rng_split(c->options->seed, n),
         .n_passes = form.n_taps == 1 && form.n_sets == form.groups ? 1 : 4,
         .n_sweeps = form.n_taps == 1 && form.n_sets == form.groups ? 2 : 5,
+        .n_annealing = annealing_sweeps(s),
         .largest = setting->largest,
         .price = (float)price,
         .importance = c->importances ? c->importances[n] : NULL,

@@ -169,10 +169,8 @@ void qcnn_fit_find_residual(fit_state *s)
     qcnn_fit_decode(s);
 }
 
-void qcnn_fit_watch(fit_state *s, const char *step)
+double qcnn_fit_objective(fit_state *s)
 {
-    if (!s->options->watch)
-        return;
     qcnn_fit_find_residual(s);
     const size_t n = (size_t)s->n, ld = (size_t)s->n_outputs;
     double objective = 0;
@@ -186,7 +184,13 @@ void qcnn_fit_watch(fit_state *s, const char *step)
                 objective +=
                     (double)s->options->price * (double)fit_bits(s, fit_set(s, g), s->blocks[b].m)[s->assigned[g][(size_t)b * ld + o]];
     }
-    s->options->watch(s->options->watch_context, step, objective);
+    return objective;
+}
+
+void qcnn_fit_watch(fit_state *s, const char *step)
+{
+    if (s->options->watch)
+        s->options->watch(s->options->watch_context, step, qcnn_fit_objective(s));
 }
 
 // ---- start ----------------------------------------------------------------------------------------------------------
@@ -417,13 +421,18 @@ static qcnn_status round_codewords(fit_state *s, qcnn_error *error)
 
 static qcnn_status run(fit_state *s, qcnn_error *error)
 {
-    s->n_steps = s->options->n_passes + s->options->n_sweeps + 1 + (s->form->codeword_type != QCNN_FLOAT32);
+    s->n_steps = s->options->n_passes + s->options->n_sweeps + 1 + (s->trained ? 0 : s->options->n_annealing) +
+                 (s->form->codeword_type != QCNN_FLOAT32);
     QCNN_TRY(start(s, error));
     qcnn_fit_decode(s);
     qcnn_fit_watch(s, "start");
     s->step = 1;
     QCNN_TRY(feedback_passes(s, error));
     QCNN_TRY(descent_sweeps(s, error));
+    if (!s->trained && s->options->n_annealing > 0) {
+        QCNN_TRY(qcnn_fit_anneal(s, error));
+        qcnn_fit_watch(s, "annealing");
+    }
     return round_codewords(s, error);
 }
 

@@ -5,7 +5,7 @@
 //
 // over weights w that a product-quantized form can express. Steps (docs/method.md): k-means in the metric of G's blocks; passes that
 // quantize one subspace after the other while those not yet quantized make up for the error so far (as GPTQ and GPTVQ do), with
-// codebooks solved for between them; sweeps of block coordinate descent.
+// codebooks solved for between them; sweeps of block coordinate descent; annealing.
 
 #ifndef QCNN_COMPRESS_FIT_H
 #define QCNN_COMPRESS_FIT_H
@@ -20,6 +20,7 @@ typedef struct qcnn_fit_options {
     const char *name; // of the layer: the stage that progress reports
     uint64_t seed;
     int n_passes, n_sweeps;  // of feedback, of descent
+    int n_annealing;         // sweeps of annealing after these, in layers where codebooks serve many taps or groups; 0: none
     int largest;             // of int8 codewords, 1..127; 0: as many steps as a bit is worth, without a price 127
     float price;             // objective per bit of an assignment; 0: all numbers are equally long
     double target_bits;      // of assignments and codewords: with a price, it changes on the way until they take about as many; 0: it stays

@@ -32,10 +32,14 @@ typedef struct fit_state {
     float current_price;                 // options->price, or what steering has made of it
     int n_steered;                       // times; logarithms of price and bits at the last
     double steered_price, steered_bits;
-    float *price;      // [groups][padded]: current_price / importance
-    float *importance; // [groups][padded]
-    int step, n_steps; // for progress
-    float **scratch;   // of each worker: panel_rows x FIT_TILE, C' x FIT_TILE, and K x (C' + 1)
+    float *price;       // [groups][padded]: current_price / importance
+    float *importance;  // [groups][padded]
+    bool hot;           // assignments are drawn, not the best: annealing
+    float *temperature; // [groups][padded]: of each output's costs
+    float *noise;       // as qcnn_candidates reads it
+    uint64_t draw;      // sweeps so far: each has other noise
+    int step, n_steps;  // for progress
+    float **scratch;    // of each worker: panel_rows x FIT_TILE, C' x FIT_TILE, and K x (C' + 1)
 } fit_state;
 
 static inline float *fit_codebook(const fit_state *s, int set, int m)
@@ -67,6 +71,12 @@ qcnn_status qcnn_fit_solve(fit_state *s, qcnn_error *error);
 
 // One sweep of descent over all blocks: assignments, with trained codebooks also codewords; residual and weights follow.
 qcnn_status qcnn_fit_descend(fit_state *s, qcnn_error *error);
+
+// options->n_annealing sweeps that find their way out of local minima, and some of descent; never ends above where it began.
+qcnn_status qcnn_fit_anneal(fit_state *s, qcnn_error *error);
+
+// What is minimised, for the present state; residual follows.
+double qcnn_fit_objective(fit_state *s);
 
 // Changes the price so that the next step comes nearer to options->target_bits; whether it was worth another.
 bool qcnn_fit_steer(fit_state *s);

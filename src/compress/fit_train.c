@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/parallel.h"
+#include "base/rng.h"
 #include "compress/fit_state.h"
 #include "compress/nearest.h"
 
@@ -52,6 +53,7 @@ void qcnn_fit_assign(const fit_state *s, int g, int b, int tile, const float *fo
 {
     const int k_all = s->form->n_codewords, width = s->blocks[b].width, m = s->blocks[b].m, set = fit_set(s, g);
     const float *codeword = fit_codebook(s, set, m);
+    const size_t first = (size_t)g * s->padded + (size_t)tile * FIT_TILE;
     float *constant = fit_constants(s, worker), *direction = constant + k_all;
     for (int k = 0; k < k_all; k++, codeword += s->form->subspace) {
         double sum = 0;
@@ -69,7 +71,10 @@ void qcnn_fit_assign(const fit_state *s, int g, int b, int tile, const float *fo
                                          .direction = direction,
                                          .constant = constant,
                                          .bits = s->options->price > 0 ? fit_bits(s, set, m) : NULL,
-                                         .price = s->price + (size_t)g * s->padded + (size_t)tile * FIT_TILE };
+                                         .price = s->price + first,
+                                         .noise = s->hot ? s->noise : NULL,
+                                         .temperature = s->hot ? s->temperature + first : NULL,
+                                         .draw = qcnn_rng_split(s->draw, (uint64_t)(b * s->form->groups + g) << 32 | (uint64_t)tile) };
     qcnn_nearest(&candidates, points, FIT_TILE, (size_t)fit_tile_width(s, tile),
                  s->assigned[g] + (size_t)b * (size_t)s->n_outputs + (size_t)tile * FIT_TILE);
 }

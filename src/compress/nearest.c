@@ -6,6 +6,8 @@
 #include <float.h>
 #include <string.h>
 
+#include "base/rng.h"
+
 enum { LANES = 8, BLOCK = 2 * LANES };
 
 typedef float lanes_f __attribute__((vector_size(LANES * 4), may_alias, aligned(4)));
@@ -13,7 +15,7 @@ typedef int32_t lanes_i __attribute__((vector_size(LANES * 4), may_alias, aligne
 
 // Two vectors of points, x: [dim][stride], against all candidates.
 static inline __attribute__((always_inline)) void nearest_block(const qcnn_candidates *c, const float *x, size_t stride, const float *price,
-                                                                int32_t nearest[BLOCK])
+                                                                const float *noise, const float *temperature, int32_t nearest[BLOCK])
 {
     const float far = FLT_MAX;
     lanes_f least0 = { far, far, far, far, far, far, far, far }, least1 = least0;
@@ -27,7 +29,11 @@ static inline __attribute__((always_inline)) void nearest_block(const qcnn_candi
             sum0 += direction[d] * *(const lanes_f *)(x + (size_t)d * stride);
             sum1 += direction[d] * *(const lanes_f *)(x + (size_t)d * stride + LANES);
         }
-        const lanes_f cost0 = c->constant[k] + price0 * bits - 2 * sum0, cost1 = c->constant[k] + price1 * bits - 2 * sum1;
+        lanes_f cost0 = c->constant[k] + price0 * bits - 2 * sum0, cost1 = c->constant[k] + price1 * bits - 2 * sum1;
+        if (noise) {
+            cost0 -= *(const lanes_f *)temperature * *(const lanes_f *)(noise + (size_t)k * BLOCK);
+            cost1 -= *(const lanes_f *)(temperature + LANES) * *(const lanes_f *)(noise + (size_t)k * BLOCK + LANES);
+        }
         const lanes_i less0 = cost0 < least0, less1 = cost1 < least1;
         least0 = (lanes_f)(((lanes_i)cost0 & less0) | ((lanes_i)least0 & ~less0));
         least1 = (lanes_f)(((lanes_i)cost1 & less1) | ((lanes_i)least1 & ~less1));
@@ -45,7 +51,12 @@ static inline __attribute__((always_inline)) void nearest_all(const qcnn_candida
     int32_t index[BLOCK];
     for (size_t first = 0; first < n_points; first += BLOCK) {
         const size_t n = n_points - first < BLOCK ? n_points - first : BLOCK;
-        nearest_block(c, points + first, stride, c->price ? c->price + first : free_of_charge, index);
+        const float *price = c->price ? c->price + first : free_of_charge;
+        if (c->noise)
+            nearest_block(c, points + first, stride, price, c->noise + qcnn_rng_split(c->draw, first) % QCNN_NOISE, c->temperature + first,
+                          index);
+        else
+            nearest_block(c, points + first, stride, price, NULL, NULL, index);
         for (size_t i = 0; i < n; i++)
             nearest[first + i] = (uint8_t)index[i];
     }
