@@ -421,7 +421,8 @@ static qcnn_status round_codewords(fit_state *s, qcnn_error *error)
 
 static qcnn_status run(fit_state *s, qcnn_error *error)
 {
-    s->n_steps = s->options->n_passes + s->options->n_sweeps + 1 + (s->trained ? 0 : s->options->n_annealing) +
+    const bool annealed = !s->trained && s->options->n_annealing > 0;
+    s->n_steps = s->options->n_passes + s->options->n_sweeps + 1 + (annealed ? s->options->n_annealing + FIT_LAST_SWEEPS : 0) +
                  (s->form->codeword_type != QCNN_FLOAT32);
     QCNN_TRY(start(s, error));
     qcnn_fit_decode(s);
@@ -429,7 +430,7 @@ static qcnn_status run(fit_state *s, qcnn_error *error)
     s->step = 1;
     QCNN_TRY(feedback_passes(s, error));
     QCNN_TRY(descent_sweeps(s, error));
-    if (!s->trained && s->options->n_annealing > 0) {
+    if (annealed) {
         QCNN_TRY(qcnn_fit_anneal(s, error));
         qcnn_fit_watch(s, "annealing");
     }

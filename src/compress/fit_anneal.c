@@ -11,7 +11,7 @@
 #include "compress/fit_state.h"
 #include "compress/nearest.h"
 
-enum { SOLVE_EVERY = 4, LAST_SWEEPS = 3 };
+enum { SOLVE_EVERY = 4 };
 
 static const double first_temperature = 0.4; // of the mean error of a block of an output
 
@@ -63,7 +63,7 @@ static qcnn_status anneal(fit_state *s, double unit, qcnn_error *error)
         QCNN_TRY(sweep(s, i % SOLVE_EVERY == SOLVE_EVERY - 1, error));
     }
     set_temperature(s, 0);
-    for (int i = 0; i < LAST_SWEEPS; i++)
+    for (int i = 0; i < FIT_LAST_SWEEPS; i++, s->step++)
         QCNN_TRY(sweep(s, true, error));
     return QCNN_OK;
 }

@@ -72,7 +72,9 @@ qcnn_status qcnn_fit_solve(fit_state *s, qcnn_error *error);
 // One sweep of descent over all blocks: assignments, with trained codebooks also codewords; residual and weights follow.
 qcnn_status qcnn_fit_descend(fit_state *s, qcnn_error *error);
 
-// options->n_annealing sweeps that find their way out of local minima, and some of descent; never ends above where it began.
+// options->n_annealing sweeps that find their way out of local minima, and as many of descent as FIT_LAST_SWEEPS; never ends above where
+// it began.
+enum { FIT_LAST_SWEEPS = 3 };
 qcnn_status qcnn_fit_anneal(fit_state *s, qcnn_error *error);
 
 // What is minimised, for the present state; residual follows.
