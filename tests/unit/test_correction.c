@@ -187,7 +187,7 @@ static void test_a_stopped_run_goes_on(void **state)
     assert_int_not_equal(access(path, F_OK), 0);
     assert_int_not_equal(access(previous, F_OK), 0);
     // Stopped ever later, and each time gone on with; damaged in between: the newer file, then both.
-    for (int n = 10, round = 0; round < 4; n *= 2, round++) {
+    for (int n = 40, round = 0; round < 4; n *= 3, round++) { // an annealed layer reports some 250 times
         void *file = run_with_checkpoint(original, dataset, path, n, &n_bytes, &n_notes);
         if (round >= 2)
             damage(path, round * 40);
