@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The stages of refinement, and what becomes of their result: all layers on fresh crops, then the fully-connected end on activations
-// that are computed once. Work is done on a copy of the model, whose tensors take their places when nothing can fail any more.
+// The stages of refinement, and what becomes of their result: all layers, then the fully-connected end, each on activations that are
+// computed once. Work is done on a copy of the model, whose tensors take their places when nothing can fail any more.
 
 #include "compress/refine.h"
 
@@ -9,18 +9,20 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "compress/refine_batch.h"
 #include "compress/refine_stage.h"
 #include "compress/round.h"
 
-enum { CACHE_BATCH = 64, MAX_HEAD_CROPS = 16384, MAX_NAME_BYTES = 4096 };
+enum { CACHE_BATCH = 32, LEAST_CROPS = 64, MOST_CROPS = 16384, MAX_NAME_BYTES = 4096 };
+
+static const double MOST_CACHE_BYTES = 1e9;
 
 qcnn_refine_options qcnn_refine_options_default(void)
 {
     return (qcnn_refine_options){ .minutes = 10,
-                                  .whole = { -1, 64, 0.005f, 0.003f, 0.005f },
-                                  .head = { -1, 128, 0.003f, 0.002f, 0.004f },
+                                  .whole = { -1, 64, 0.005f, 0.003f, 0.005f, 1, 0.3f, 0 },
+                                  .head = { -1, 128, 0.003f, 0.002f, 0.004f, 1, 0.3f, 0 },
                                   .temperature = 1,
-                                  .feature_weight = 0.3f,
                                   .mix = 0.5f,
                                   .jitter = 0.2f,
                                   .zoom = 0.2f,
@@ -33,8 +35,9 @@ typedef struct refinement {
     const qcnn_model *original;
     qcnn_model *model;             // a copy of the compressed one
     qcnn_refine_stage whole, head; // with numbers of steps
+    size_t first_node;             // the first with a codebook, or 0
     size_t head_node;              // the first of the fully-connected end; 0: there is none
-    int n_held_out, n_head_crops;
+    int n_held_out;
     double planned_seconds[2]; // of the stages
     qcnn_refine_report *report;
 } refinement;
@@ -121,12 +124,12 @@ static void hand_over(qcnn_model *copy, qcnn_model *compressed)
 // fully-connected layers, which also decode and reassign millions of columns, cost some times as much.
 static const double NOMINAL_SPEED = 9e10, FC_COST = 3;
 
-// Multiply-adds of one image through the layers from node `first` on, times a factor for layers with and without codebooks. What lies
-// before the first codebook of a whole network is computed once for both networks.
+// Multiply-adds of one image through the layers from node `first` on, times a factor for layers with and without codebooks; those
+// before the first codebook of a whole network run forward only.
 static double count_work(const refinement *work, size_t first, double codebook, double dense)
 {
     double sum = 0;
-    bool shared = first == 0;
+    bool before = first == 0;
     for (size_t n = first; n < work->model->n_nodes; n++) {
         const qcnn_node *node = &work->model->nodes[n];
         const qcnn_tensor *weights = node->op == QCNN_OP_CONV || node->op == QCNN_OP_FC ? qcnn_node_weights(work->model, node) : NULL;
@@ -136,8 +139,8 @@ static double count_work(const refinement *work, size_t first, double codebook, 
         double operations = (double)qcnn_shape_elements(&weights->shape) * (node->op == QCNN_OP_FC ? FC_COST : 1);
         for (int d = 2; node->op == QCNN_OP_CONV && d < y->rank; d++)
             operations *= (double)y->dims[d];
-        shared = shared && !qcnn_is_codebook(weights);
-        sum += (shared ? 1 : qcnn_is_codebook(weights) ? codebook : dense) * operations;
+        before = before && !qcnn_is_codebook(weights);
+        sum += (before ? 1 : qcnn_is_codebook(weights) ? codebook : dense) * operations;
     }
     return sum;
 }
@@ -147,8 +150,13 @@ static int clamp_steps(double steps)
     return steps < 1 ? 1 : steps > 1e6 ? 1000000 : (int)steps;
 }
 
-// The head gets a third of the time, where there is one, half of it to fill the cache. A step runs the teacher forward and the student
-// forward and twice back.
+static int clamp_crops(double crops)
+{
+    return crops < LEAST_CROPS ? LEAST_CROPS : crops > MOST_CROPS ? MOST_CROPS : (int)crops;
+}
+
+// The head gets a third of the time, where there is one. An eighth of a stage's time goes to the activations that are kept, of the
+// head's half. Of a layer with a codebook a step runs three products, the first of them two.
 static void set_steps(refinement *work)
 {
     const double operations = work->options->minutes * 60 * NOMINAL_SPEED;
@@ -157,99 +165,116 @@ static void set_steps(refinement *work)
     if (work->head_node == 0)
         work->head.n_steps = 0;
     const double head_share = work->head.n_steps == 0 ? 0 : work->whole.n_steps == 0 ? 1 : 1.0 / 3;
-    work->planned_seconds[0] = (1 - head_share) * work->options->minutes * 60;
+    work->planned_seconds[0] = (1 - head_share) * 7 / 8 * work->options->minutes * 60;
     work->planned_seconds[1] = head_share / 2 * work->options->minutes * 60;
-    const double crops = head_share / 2 * operations / count_work(work, 0, 2, 2);
-    work->n_head_crops = work->options->n_head_crops;
-    if (work->n_head_crops <= 0)
-        work->n_head_crops = crops < 256 ? 256 : crops > MAX_HEAD_CROPS ? MAX_HEAD_CROPS : (int)crops;
+    if (work->whole.n_crops <= 0)
+        work->whole.n_crops = clamp_crops((1 - head_share) / 8 * operations / count_work(work, 0, 1.5, 1.5));
+    if (work->head.n_crops <= 0)
+        work->head.n_crops = clamp_crops(head_share / 2 * operations / count_work(work, 0, 2, 2));
     if (work->whole.n_steps < 0)
-        work->whole.n_steps = clamp_steps((1 - head_share) * operations / (count_work(work, 0, 4, 3) * work->whole.batch));
+        work->whole.n_steps =
+            clamp_steps((1 - head_share) * 7 / 8 * operations / (count_work(work, work->first_node, 2, 1.5) * work->whole.batch));
     if (work->head.n_steps < 0)
         work->head.n_steps = clamp_steps(head_share / 2 * operations / (count_work(work, work->head_node, 4, 3) * work->head.batch));
 }
 
-// ---- stages ---------------------------------------------------------------------------------------------------------
+// ---- what is kept of crops ------------------------------------------------------------------------------------------
 
-static qcnn_status new_trainers(const refinement *work, int batch, size_t first_node, bool backward, bool latent, qcnn_trainer **teacher,
-                                qcnn_trainer **student, qcnn_error *error)
+// What the student reads first, the original's logits, and what its fully-connected layers read: for the loss of the response alone
+// only the first of them. Without any it is what the last convolution makes.
+static int list_kept(const qcnn_trainer *student, bool is_head, bool answers, qcnn_refine_kept *kept)
 {
-    qcnn_train_options options = { .batch = batch, .first_node = first_node, .parallel = work->options->parallel };
-    *student = NULL;
-    QCNN_TRY(qcnn_trainer_new(work->original, &options, teacher, error));
-    options.backward = backward;
-    options.latent = latent;
-    options.teacher = first_node == 0 ? *teacher : NULL;
-    return qcnn_trainer_new(work->model, &options, student, error);
+    int n = 0, last_conv = -1;
+    kept[n++] = (qcnn_refine_kept){ .value = student->input, .of_student = is_head, .to_student = true };
+    kept[n++] = (qcnn_refine_kept){ .value = student->logits };
+    for (size_t i = 0; i < student->n_layers && n < QCNN_REFINE_MAX_KEPT; i++) {
+        const qcnn_node *node = student->layers[i].node;
+        last_conv = node->op == QCNN_OP_CONV ? node->output : last_conv;
+        if (node->op == QCNN_OP_FC && student->values[node->inputs[0]].gradient && (answers || n == 2))
+            kept[n++] = (qcnn_refine_kept){ .value = node->inputs[0] };
+    }
+    if (n == 2 && last_conv >= 0 && last_conv != student->logits)
+        kept[n++] = (qcnn_refine_kept){ .value = last_conv };
+    return n;
 }
 
-static qcnn_status train_whole(const refinement *work, qcnn_refine_run *run, qcnn_error *error)
-{
-    qcnn_refine_batch batch = { 0 };
-    qcnn_status status = new_trainers(work, work->whole.batch, 0, true, work->whole.latent_rate > 0, &run->teacher, &run->student, error);
-    if (status == QCNN_OK)
-        status = qcnn_refine_batch_open(work->samples, work->options, run->teacher, &batch, error);
-    run->batch = &batch;
-    if (status == QCNN_OK)
-        status = qcnn_refine_train(run, error);
-    if (status == QCNN_OK)
-        status = store(run->student, work->model, error);
-    qcnn_refine_batch_close(&batch);
-    qcnn_trainer_free(run->student);
-    qcnn_trainer_free(run->teacher);
-    return status;
-}
-
-// Activations at the head of crops of a part, those of training varied.
-static qcnn_status fill_cache(const refinement *work, qcnn_refine_batch *batch, qcnn_trainer *teacher, qcnn_trainer *student, bool training,
-                              int n, qcnn_refine_cache *cache, qcnn_error *error)
+// Of crops of a part, those of training varied.
+static qcnn_status fill_cache(const refinement *work, qcnn_refine_batch *batch, qcnn_trainer *student, bool training, int first_step,
+                              qcnn_refine_cache *cache, qcnn_error *error)
 {
     const qcnn_progress *progress = work->options->progress;
-    const int value = work->model->nodes[work->head_node].inputs[0];
-    QCNN_TRY(qcnn_refine_cache_new(student, value, (size_t)n, cache, error));
+    const int n = (int)cache->n;
     for (int first = 0; first < n; first += CACHE_BATCH) {
         if (progress && progress->report && progress->report(progress->context, "refine: activations", (double)first / n) != 0)
             return qcnn_fail(error, QCNN_ERROR_CANCELLED, "refinement was stopped");
-        // Steps that the first stage has not seen.
-        QCNN_TRY(training ? qcnn_refine_batch_fill(batch, 1000000 + first / CACHE_BATCH, error)
+        QCNN_TRY(training ? qcnn_refine_batch_fill(batch, first_step + first / CACHE_BATCH, error)
                           : qcnn_refine_batch_plain(batch, QCNN_PART_HELD_OUT, first, n, error));
-        qcnn_train_forward(teacher);
-        qcnn_train_forward(student);
-        qcnn_refine_cache_put(cache, (size_t)first, teacher, student, value, n - first < CACHE_BATCH ? n - first : CACHE_BATCH);
+        qcnn_train_forward(batch->trainer);
+        if (student)
+            qcnn_train_forward(student);
+        qcnn_refine_cache_put(cache, (size_t)first, batch->trainer, student, n - first < CACHE_BATCH ? n - first : CACHE_BATCH);
     }
     return QCNN_OK;
 }
 
-static qcnn_status fill_caches(const refinement *work, qcnn_refine_cache *training, qcnn_refine_cache *held_out, qcnn_error *error)
+// The whole networks run once over all crops; the student only where the stage begins behind what is compressed.
+static qcnn_status fill_caches(const refinement *work, bool is_head, qcnn_refine_cache *training, qcnn_refine_cache *held_out,
+                               qcnn_error *error)
 {
-    qcnn_trainer *teacher, *student;
+    qcnn_trainer *teacher = NULL, *student = NULL;
     qcnn_refine_batch batch = { 0 };
-    qcnn_status status = new_trainers(work, CACHE_BATCH, 0, false, false, &teacher, &student, error);
+    qcnn_train_options options = { .batch = CACHE_BATCH, .parallel = work->options->parallel };
+    qcnn_status status = qcnn_trainer_new(work->original, &options, &teacher, error);
+    options.teacher = teacher;
+    if (status == QCNN_OK && is_head)
+        status = qcnn_trainer_new(work->model, &options, &student, error);
     if (status == QCNN_OK)
         status = qcnn_refine_batch_open(work->samples, work->options, teacher, &batch, error);
+    if (status == QCNN_OK) // the head sees crops that the first stage has not seen
+        status = fill_cache(work, &batch, student, true, is_head ? MOST_CROPS : 0, training, error);
     if (status == QCNN_OK)
-        status = fill_cache(work, &batch, teacher, student, true, work->n_head_crops, training, error);
-    if (status == QCNN_OK)
-        status = fill_cache(work, &batch, teacher, student, false, work->n_held_out, held_out, error);
+        status = fill_cache(work, &batch, student, false, 0, held_out, error);
     qcnn_refine_batch_close(&batch);
     qcnn_trainer_free(student);
     qcnn_trainer_free(teacher);
     return status;
 }
 
-static qcnn_status train_head(const refinement *work, qcnn_refine_run *run, qcnn_error *error)
+// ---- stages ---------------------------------------------------------------------------------------------------------
+
+// A student that begins at node `first`, and the original beside it.
+static qcnn_status new_trainers(const refinement *work, const qcnn_refine_stage *stage, size_t first, qcnn_refine_run *run,
+                                qcnn_error *error)
+{
+    qcnn_train_options options = { .batch = stage->batch, .first_node = first, .parallel = work->options->parallel };
+    QCNN_TRY(qcnn_trainer_new(work->original, &options, &run->teacher, error));
+    options.backward = true;
+    options.latent = stage->latent_rate > 0;
+    return qcnn_trainer_new(work->model, &options, &run->student, error);
+}
+
+static qcnn_status run_stage(const refinement *work, const qcnn_refine_stage *stage, bool is_head, qcnn_refine_run *run,
+                             qcnn_refine_cache *training, qcnn_refine_cache *held_out, qcnn_error *error)
+{
+    qcnn_refine_kept kept[QCNN_REFINE_MAX_KEPT];
+    QCNN_TRY(new_trainers(work, stage, is_head ? work->head_node : work->first_node, run, error));
+    const int n_kept = list_kept(run->student, is_head, stage->logit_weight > 0, kept);
+    const double most = MOST_CACHE_BYTES / (double)qcnn_refine_cache_bytes(work->model, kept, n_kept);
+    const int n_crops = clamp_crops(fmin(stage->n_crops, most));
+    QCNN_TRY(qcnn_refine_cache_new(work->model, kept, n_kept, (size_t)n_crops, training, error));
+    QCNN_TRY(qcnn_refine_cache_new(work->model, kept, n_kept, (size_t)work->n_held_out, held_out, error));
+    QCNN_TRY(fill_caches(work, is_head, training, held_out, error));
+    QCNN_TRY(qcnn_refine_train(run, error));
+    return store(run->student, work->model, error);
+}
+
+static qcnn_status train_stage(const refinement *work, const qcnn_refine_stage *stage, bool is_head, qcnn_refine_run *run,
+                               qcnn_error *error)
 {
     qcnn_refine_cache training = { 0 }, held_out = { 0 };
-    qcnn_status status = fill_caches(work, &training, &held_out, error);
-    if (status == QCNN_OK)
-        status =
-            new_trainers(work, work->head.batch, work->head_node, true, work->head.latent_rate > 0, &run->teacher, &run->student, error);
     run->training = &training;
     run->held_out = &held_out;
-    if (status == QCNN_OK)
-        status = qcnn_refine_train(run, error);
-    if (status == QCNN_OK)
-        status = store(run->student, work->model, error);
+    const qcnn_status status = run_stage(work, stage, is_head, run, &training, &held_out, error);
     qcnn_trainer_free(run->student);
     qcnn_trainer_free(run->teacher);
     qcnn_refine_cache_free(&training);
@@ -282,13 +307,12 @@ static qcnn_status run_stages(refinement *work, qcnn_error *error)
         qcnn_refine_run run = { .name = s ? "refine: fully-connected layers" : "refine",
                                 .options = work->options,
                                 .stage = stage,
-                                .n_held_out = work->n_held_out,
                                 .planned_seconds =
                                     (s ? work->options->head : work->options->whole).n_steps < 0 ? work->planned_seconds[s] : 0,
                                 .checkpoint = work->options->checkpoint ? name : NULL };
         if (run.checkpoint)
             QCNN_TRY(checkpoint_name(work->options->checkpoint, s, name, error));
-        QCNN_TRY(s ? train_head(work, &run, error) : train_whole(work, &run, error));
+        QCNN_TRY(train_stage(work, stage, s > 0, &run, error));
         if (report->n_steps[0] == 0) {
             report->divergence[0] = run.divergence[0];
             report->agreement[0] = run.agreement[0];
@@ -313,6 +337,28 @@ static size_t find_head(const qcnn_model *model)
             head = n;
     }
     return head;
+}
+
+// Where training begins: at the first layer with a codebook, what lies before being the original's. Its input is kept, so it should be
+// no larger than the image, and all that follows has to depend on the image through it alone; otherwise at the image, 0.
+static qcnn_status find_first(const refinement *work, size_t *first, qcnn_error *error)
+{
+    const qcnn_model *model = work->model;
+    size_t n = 0;
+    const qcnn_tensor *weights = NULL;
+    for (; n < model->n_nodes && !(weights && qcnn_is_codebook(weights)); n++)
+        weights =
+            model->nodes[n].op == QCNN_OP_CONV || model->nodes[n].op == QCNN_OP_FC ? qcnn_node_weights(model, &model->nodes[n]) : NULL;
+    n -= n > 0;
+    *first = 0;
+    if (qcnn_shape_elements(&model->values[model->nodes[n].inputs[0]].shape) > qcnn_shape_elements(&model->values[model->inputs[0]].shape))
+        return QCNN_OK;
+    qcnn_trainer *trial;
+    const qcnn_train_options options = { .batch = QCNN_TRAIN_SLICES, .first_node = n };
+    const qcnn_status status = qcnn_trainer_new(model, &options, &trial, error);
+    *first = status == QCNN_OK ? n : 0;
+    qcnn_trainer_free(trial);
+    return status == QCNN_ERROR_UNSUPPORTED ? QCNN_OK : status;
 }
 
 static qcnn_status check(const qcnn_model *original, const qcnn_model *compressed, const qcnn_samples *samples,
@@ -344,8 +390,11 @@ qcnn_status qcnn_refine(const qcnn_model *original, qcnn_model *compressed, cons
     work.n_held_out = options->n_held_out > 0 ? options->n_held_out : samples->n_images[QCNN_PART_HELD_OUT];
     work.head_node = find_head(compressed);
     QCNN_TRY(qcnn_model_copy(compressed, &work.model, error));
-    set_steps(&work);
-    const qcnn_status status = run_stages(&work, error);
+    qcnn_status status = find_first(&work, &work.first_node, error);
+    if (status == QCNN_OK) {
+        set_steps(&work);
+        status = run_stages(&work, error);
+    }
     if (status == QCNN_OK)
         hand_over(work.model, compressed);
     qcnn_model_free(work.model);

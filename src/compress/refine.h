@@ -15,20 +15,20 @@ typedef struct qcnn_refine_stage {
     int batch;   // a multiple of 8
     float rate;  // of codewords, in units of their layer's weights (root mean square), at its highest
     float bias_rate;
-    float latent_rate; // of assignments; 0: they stay
+    float latent_rate;  // of assignments; 0: they stay
+    float logit_weight; // of the divergence of the answers in the loss; 0: only the response in front of the fully-connected layers counts
+    float feature_weight; // of the squared error of what fully-connected layers read, relative to its square
+    int n_crops;          // whose activations are kept; 0: from the minutes
 } qcnn_refine_stage;
 
 typedef struct qcnn_refine_options {
     double minutes;          // sets numbers of steps by a nominal speed
-    qcnn_refine_stage whole; // every layer with codebooks, on fresh crops
-    qcnn_refine_stage head;  // then the fully-connected end alone, on cached activations of crops
-    int n_head_crops;        // 0: from the minutes
+    qcnn_refine_stage whole; // every layer with codebooks
+    qcnn_refine_stage head;  // then the fully-connected end alone
     float temperature;       // of the softmax that is compared
-    float feature_weight;    // of the squared error of what fully-connected layers read, relative to its square
     float mix;               // share of images that are mixtures of two crops
     float jitter;            // how far contrast and brightness vary
     float zoom;              // how far crops are enlarged
-    float head_mix;          // share of images of the head's batches that are mixtures of the activations of two crops
     uint64_t seed;
     int n_held_out;                // samples watched; 0: every held-out image
     int n_looks;                   // how often they are looked at in a stage

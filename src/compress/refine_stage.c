@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loop of a stage: images, the original's answers, a step; now and then a look at images held out, and in the end the best of the
+// The loop of a stage: crops, the original's answers, a step; now and then a look at images held out, and in the end the best of the
 // states looked at.
 
 #include "compress/refine_stage.h"
@@ -25,8 +25,8 @@ typedef struct progress_state {
 typedef struct workspace {
     float *teacher, *student, *gradients; // [batch][classes]
     float *held_out;                      // the teacher's logits, [n_held_out][classes]
-    qcnn_refine_pick *picks;              // [batch]
-    uint32_t *order;                      // of cached crops, in this round over them
+    size_t *picks;                        // [batch]
+    uint32_t *order;                      // of crops, in this round over them
     size_t round;
     int n_classes;
     float **codewords, **biases; // of the best state
@@ -67,9 +67,9 @@ static qcnn_status open_workspace(const qcnn_refine_run *run, workspace *work, q
     work->teacher = qcnn_allocate(n, sizeof(float));
     work->student = qcnn_allocate(n, sizeof(float));
     work->gradients = qcnn_allocate(n, sizeof(float));
-    work->held_out = qcnn_allocate((size_t)run->n_held_out * (size_t)work->n_classes, sizeof(float));
+    work->held_out = qcnn_allocate(run->held_out->n * (size_t)work->n_classes, sizeof(float));
     work->picks = qcnn_allocate(batch, sizeof *work->picks);
-    work->order = qcnn_allocate(run->training ? run->training->n : 0, sizeof *work->order);
+    work->order = qcnn_allocate(run->training->n, sizeof *work->order);
     if (!work->teacher || !work->student || !work->gradients || !work->held_out || !work->picks || !work->order)
         return qcnn_fail_memory(error, n * sizeof(float));
     return new_best(run->student, work, error);
@@ -151,18 +151,18 @@ static void set_key(const qcnn_refine_run *run, workspace *work)
                                run->stage->rate,
                                run->stage->bias_rate,
                                run->stage->latent_rate,
-                               o->n_head_crops,
+                               (double)run->training->n,
+                               run->stage->logit_weight,
+                               run->stage->feature_weight,
                                o->temperature,
-                               o->feature_weight,
                                o->mix,
                                o->jitter,
                                o->zoom,
-                               o->head_mix,
                                o->n_looks,
                                (double)(o->seed >> 32),
                                (double)(o->seed & 0xffffffffu) };
     uint64_t key = qcnn_refine_key(0, numbers, sizeof numbers);
-    key = qcnn_refine_key(key, work->held_out, (size_t)run->n_held_out * (size_t)work->n_classes * sizeof(float));
+    key = qcnn_refine_key(key, work->held_out, run->held_out->n * (size_t)work->n_classes * sizeof(float));
     for (size_t i = 0; i < run->student->n_weights; i++) {
         const qcnn_train_weights *w = &run->student->weights[i];
         key = qcnn_refine_key(key, w->codewords, w->n_codewords * sizeof(float));
@@ -175,20 +175,12 @@ static void set_key(const qcnn_refine_run *run, workspace *work)
 
 // ---- inputs ---------------------------------------------------------------------------------------------------------
 
-void qcnn_refine_run_teacher(qcnn_trainer *teacher, const qcnn_trainer *student, bool all)
-{
-    for (size_t i = 0; i < teacher->n_layers; i++)
-        if (all || student->layers[i].shared)
-            qcnn_train_layer_forward(teacher, &teacher->layers[i]);
-}
-
-// Cached crops in an order that is drawn anew for each round over them.
-static void pick_crops(const qcnn_refine_run *run, workspace *work, int step)
+// Crops in an order that is drawn anew for each round over them.
+static void fill_training(const qcnn_refine_run *run, workspace *work, int step)
 {
     const size_t n = run->training->n, batch = (size_t)run->student->batch;
     for (size_t i = 0; i < batch; i++) {
         const size_t number = (size_t)step * batch + i;
-        qcnn_rng rng = { qcnn_rng_split(run->options->seed ^ 0x68656164, number) };
         if (number / n != work->round) {
             work->round = number / n;
             qcnn_rng shuffle = { qcnn_rng_split(run->options->seed ^ 0x73687566, number / n) };
@@ -201,57 +193,41 @@ static void pick_crops(const qcnn_refine_run *run, workspace *work, int step)
                 work->order[j] = other;
             }
         }
-        work->picks[i] = (qcnn_refine_pick){ work->order[number % n], qcnn_rng_below(&rng, (uint32_t)n), 0 };
-        if (qcnn_rng_unit(&rng) < (double)run->options->head_mix)
-            work->picks[i].share = 0.5f * (float)qcnn_rng_unit(&rng);
+        work->picks[i] = work->order[number % n];
     }
-}
-
-static qcnn_status fill_training(const qcnn_refine_run *run, workspace *work, int step, qcnn_error *error)
-{
-    if (run->batch)
-        return qcnn_refine_batch_fill(run->batch, step, error);
-    pick_crops(run, work, step);
     qcnn_refine_cache_get(run->training, work->picks, run->teacher, run->student);
-    return QCNN_OK;
 }
 
-static qcnn_status fill_held_out(const qcnn_refine_run *run, workspace *work, int first, qcnn_error *error)
+static void fill_held_out(const qcnn_refine_run *run, workspace *work, size_t first)
 {
-    if (run->batch)
-        return qcnn_refine_batch_plain(run->batch, QCNN_PART_HELD_OUT, first, run->n_held_out, error);
-    for (int i = 0; i < run->student->batch; i++)
-        work->picks[i] = (qcnn_refine_pick){ (size_t)(first + i < run->n_held_out ? first + i : run->n_held_out - 1), 0, 0 };
+    for (size_t i = 0; i < (size_t)run->student->batch; i++)
+        work->picks[i] = first + i < run->held_out->n ? first + i : run->held_out->n - 1;
     qcnn_refine_cache_get(run->held_out, work->picks, run->teacher, run->student);
-    return QCNN_OK;
 }
 
 // ---- steps ----------------------------------------------------------------------------------------------------------
 
-// Divergence and agreement on the held-out samples. Before the first step the teacher's answers are kept.
-static qcnn_status look(const qcnn_refine_run *run, workspace *work, int step, double *divergence, double *agreement, qcnn_error *error)
+// Divergence and agreement on the held-out samples. Before the first step the original's answers are kept.
+static void look(const qcnn_refine_run *run, workspace *work, int step, double *divergence, double *agreement)
 {
-    const int batch = run->student->batch;
-    const size_t n_classes = (size_t)work->n_classes;
+    const size_t n_classes = (size_t)work->n_classes, n_all = run->held_out->n, batch = (size_t)run->student->batch;
     qcnn_refine_score score = { 0 };
-    for (int i = 0; i < run->n_held_out; i += batch) {
-        const int n = run->n_held_out - i < batch ? run->n_held_out - i : batch;
-        float *teacher = work->held_out + (size_t)i * n_classes;
-        QCNN_TRY(fill_held_out(run, work, i, error));
-        qcnn_refine_run_teacher(run->teacher, run->student, step == 0);
+    for (size_t i = 0; i < n_all; i += batch) {
+        const size_t n = n_all - i < batch ? n_all - i : batch;
+        float *teacher = work->held_out + i * n_classes;
+        fill_held_out(run, work, i);
         if (step == 0) {
             qcnn_train_get_logits(run->teacher, work->teacher);
-            memcpy(teacher, work->teacher, (size_t)n * n_classes * sizeof *teacher);
+            memcpy(teacher, work->teacher, n * n_classes * sizeof *teacher);
         }
         qcnn_train_forward(run->student);
         qcnn_train_get_logits(run->student, work->student);
-        qcnn_refine_compare(teacher, work->student, n, work->n_classes, &score);
+        qcnn_refine_compare(teacher, work->student, (int)n, work->n_classes, &score);
     }
     *divergence = score.divergence / score.n;
     *agreement = (double)score.n_agree / score.n;
     if (run->options->looked)
         run->options->looked(run->options->looked_context, run->name, step, *divergence, *agreement);
-    return QCNN_OK;
 }
 
 // Up for the first steps, then down half a cosine to a fiftieth.
@@ -261,28 +237,36 @@ static float rate_at(const qcnn_refine_run *run, int step)
     return (float)(warm * (0.02 + 0.98 * 0.5 * (1 + cos(PI * done))));
 }
 
-static qcnn_status train_step(const qcnn_refine_run *run, workspace *work, int step, qcnn_error *error)
+static void set_gradients(const qcnn_refine_run *run, workspace *work)
 {
-    const qcnn_refine_options *options = run->options;
     qcnn_trainer *student = run->student;
-    const float rate = rate_at(run, step);
-    QCNN_TRY(fill_training(run, work, step, error));
-    qcnn_refine_run_teacher(run->teacher, student, true);
-    qcnn_train_forward(student);
+    const size_t n = (size_t)student->batch * (size_t)work->n_classes;
     qcnn_train_get_logits(run->teacher, work->teacher);
     qcnn_train_get_logits(student, work->student);
-    qcnn_refine_logit_gradients(work->teacher, work->student, student->batch, work->n_classes, options->temperature, work->gradients);
+    qcnn_refine_logit_gradients(work->teacher, work->student, student->batch, work->n_classes, run->options->temperature, work->gradients);
+    for (size_t i = 0; i < n; i++)
+        work->gradients[i] *= run->stage->logit_weight;
     qcnn_train_clear_gradients(student);
     qcnn_train_set_logit_gradients(student, work->gradients);
-    for (size_t i = 0; options->feature_weight > 0 && i < student->n_layers; i++)
-        if (student->layers[i].node->op == QCNN_OP_FC)
-            qcnn_refine_feature_gradients(run->teacher, student, student->layers[i].node->inputs[0], options->feature_weight);
+    for (int i = 0; run->stage->feature_weight > 0 && i < run->training->n_kept; i++) {
+        const qcnn_refine_kept *kept = &run->training->kept[i];
+        if (!kept->to_student && kept->value != student->logits)
+            qcnn_refine_feature_gradients(run->teacher, student, kept->value, run->stage->feature_weight);
+    }
+}
+
+static void train_step(const qcnn_refine_run *run, workspace *work, int step)
+{
+    qcnn_trainer *student = run->student;
+    const float rate = rate_at(run, step);
+    fill_training(run, work, step);
+    qcnn_train_forward(student);
+    set_gradients(run, work);
     student->step = step + 1;
     student->latent_rate = run->stage->latent_rate * rate;
     qcnn_train_backward(student);
     qcnn_train_update(student,
                       &(qcnn_train_step){ .number = step + 1, .rate = run->stage->rate * rate, .bias_rate = run->stage->bias_rate * rate });
-    return QCNN_OK;
 }
 
 static double seconds_now(void)
@@ -313,29 +297,28 @@ static qcnn_status report_progress(const qcnn_refine_run *run, int step, qcnn_er
 }
 
 // Keeps the state where it is the best so far.
-static qcnn_status look_and_keep(const qcnn_refine_run *run, workspace *work, qcnn_error *error)
+static void look_and_keep(const qcnn_refine_run *run, workspace *work)
 {
     progress_state *now = &work->progress;
     double divergence, agreement;
-    QCNN_TRY(look(run, work, (int)now->step, &divergence, &agreement, error));
+    look(run, work, (int)now->step, &divergence, &agreement);
     if (now->step == 0) {
         now->divergence[0] = divergence;
         now->agreement[0] = agreement;
     }
     if (now->step > 0 && !(divergence < now->divergence[1]))
-        return QCNN_OK;
+        return;
     copy_state(run->student, work, false);
     now->divergence[1] = divergence;
     now->agreement[1] = agreement;
     now->best_step = now->step;
-    return QCNN_OK;
 }
 
 static qcnn_status train(const qcnn_refine_run *run, workspace *work, qcnn_error *error)
 {
     const int64_t n_steps = run->stage->n_steps, n_looks = run->options->n_looks;
     progress_state *now = &work->progress;
-    QCNN_TRY(look_and_keep(run, work, error));
+    look_and_keep(run, work);
     if (run->checkpoint) {
         set_key(run, work);
         QCNN_TRY(list_blocks(run->student, work, error));
@@ -345,13 +328,13 @@ static qcnn_status train(const qcnn_refine_run *run, workspace *work, qcnn_error
     const double begin = seconds_now();
     while (now->step < n_steps) {
         QCNN_TRY(report_progress(run, (int)now->step, error));
-        QCNN_TRY(train_step(run, work, (int)now->step, error));
+        train_step(run, work, (int)now->step);
         now->step++;
         if (now->step == first + TIMED_STEPS)
             compare_with_plan(run, (seconds_now() - begin) / TIMED_STEPS);
         if (now->step < n_steps && now->step * n_looks / n_steps == (now->step - 1) * n_looks / n_steps)
             continue;
-        QCNN_TRY(look_and_keep(run, work, error));
+        look_and_keep(run, work);
         if (run->checkpoint)
             QCNN_TRY(qcnn_refine_checkpoint_save(run->checkpoint, work->key, work->blocks, work->n_blocks, error));
     }
