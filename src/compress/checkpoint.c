@@ -178,6 +178,8 @@ void qcnn_checkpoint_remove(const char *path)
     qcnn_refine_checkpoint_remove(path);
     if (snprintf(previous, sizeof previous, "%s" QCNN_CHECKPOINT_SEARCH, path) < MAX_NAME_BYTES)
         unlink(previous);
+    if (snprintf(previous, sizeof previous, "%s" QCNN_CHECKPOINT_JOINT, path) < MAX_NAME_BYTES)
+        qcnn_refine_checkpoint_remove(previous);
     const int n = snprintf(previous, sizeof previous, "%s" QCNN_CHECKPOINT_REST, path);
     if (n > 0 && n < MAX_NAME_BYTES && unlink(previous) == 0 && previous_name(previous, rest))
         unlink(rest);

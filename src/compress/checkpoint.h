@@ -15,6 +15,8 @@
 
 // Behind the name of a checkpoint: the one of the layers that are corrected after refinement.
 #define QCNN_CHECKPOINT_REST ".rest"
+// And the state of the joint descent of convolutions.
+#define QCNN_CHECKPOINT_JOINT ".joint"
 
 // Likewise: what the search for settings has found out about the layers (search.c).
 #define QCNN_CHECKPOINT_SEARCH ".search"

@@ -3,6 +3,7 @@
 
 #include "compress/compress.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "base/rng.h"
@@ -83,24 +84,43 @@ static qcnn_status compress_layers(qcnn_model *model, const qcnn_layer_setting *
 
 // ---- correction and refinement --------------------------------------------------------------------------------------
 
-typedef enum refine_part { REFINE_ALL, REFINE_WHOLE, REFINE_HEAD } refine_part;
+typedef enum refine_part { REFINE_ALL, REFINE_WHOLE, REFINE_HEAD, REFINE_JOINT } refine_part;
 
 // Two thirds of the minutes go to the first stage, where there are two.
-static qcnn_status refine(const qcnn_model *original, const qcnn_compress_options *options, refine_part part, qcnn_model *compressed,
-                          qcnn_error *error)
+static qcnn_refine_options refine_options(const qcnn_compress_options *options, refine_part part)
 {
+    // The joint descent: the error of the response behind all convolutions, no answers, crops as they are.
+    static const qcnn_refine_stage joint = { 32, 64, 0.005f, 0.003f, 0, 0, 1, 1024 };
     qcnn_refine_options refinement = qcnn_refine_options_default();
-    qcnn_refine_report report;
-    qcnn_samples samples;
     refinement.minutes = options->refine_minutes * (part == REFINE_ALL ? 1 : part == REFINE_WHOLE ? 2.0 / 3 : 1.0 / 3);
     if (part == REFINE_HEAD)
         refinement.whole.n_steps = 0;
+    if (part == REFINE_JOINT) {
+        refinement.whole = joint;
+        refinement.head.n_steps = 0;
+        refinement.mix = refinement.jitter = refinement.zoom = 0;
+        refinement.n_looks = 2;
+    }
     refinement.seed = options->seed;
     refinement.parallel = options->parallel;
     refinement.progress = options->progress;
     refinement.note = options->note;
     refinement.note_context = options->note_context;
-    refinement.checkpoint = options->checkpoint;
+    return refinement;
+}
+
+static qcnn_status refine(const qcnn_model *original, const qcnn_compress_options *options, refine_part part, qcnn_model *compressed,
+                          qcnn_error *error)
+{
+    qcnn_refine_options refinement = refine_options(options, part);
+    qcnn_refine_report report;
+    qcnn_samples samples;
+    char checkpoint[4096];
+    if (options->checkpoint) {
+        const int n =
+            snprintf(checkpoint, sizeof checkpoint, "%s%s", options->checkpoint, part == REFINE_JOINT ? QCNN_CHECKPOINT_JOINT : "");
+        refinement.checkpoint = n > 0 && (size_t)n < sizeof checkpoint ? checkpoint : NULL;
+    }
     QCNN_TRY(qcnn_samples_open(original, options->calibration, options->preprocess, options->seed, &samples, error));
     const qcnn_status status = qcnn_refine(original, compressed, &samples, &refinement, &report, error);
     qcnn_samples_close(&samples);
@@ -131,9 +151,27 @@ static size_t find_rest(const qcnn_model *original, const qcnn_layer_setting *se
     return before && behind ? rest : 0;
 }
 
-// Convolutions are corrected and refined before the fully-connected layers are corrected. These would otherwise learn to make up for
-// errors that refinement then takes away. The first convolution waits too: with its few channels it errs little, and while it is the
-// original's, what lies before the second is computed once for both networks and no gradient passes it, a quarter of the work.
+// Whether some of the convolutions before node `rest` spend so few bits on a weight that a descent of all together pays.
+static bool are_coarse(const qcnn_model *original, size_t rest, const qcnn_layer_setting *settings)
+{
+    static const double few_bits = 1.5;
+    const size_t first = find_first(original, settings);
+    for (size_t n = 0; n < rest; n++)
+        if (n != first && settings[n].subspace > 0 && log2((double)settings[n].n_codewords) < few_bits * settings[n].subspace)
+            return true;
+    return false;
+}
+
+// The joint descent is an extra: a network that training cannot pass, or too few images, go without.
+static qcnn_status descend(const qcnn_model *original, const qcnn_compress_options *options, qcnn_model *compressed, qcnn_error *error)
+{
+    const qcnn_status status = refine(original, options, REFINE_JOINT, compressed, error);
+    return status == QCNN_ERROR_UNSUPPORTED || status == QCNN_ERROR_ARGUMENT ? QCNN_OK : status;
+}
+
+// Convolutions are corrected, descend together and are refined before the fully-connected layers are corrected. These would otherwise
+// learn to make up for errors that training then takes away. The first convolution waits too: with its few channels it errs little,
+// and while it is the original's, what lies before the second is computed once for both networks and no gradient passes it.
 static qcnn_status correct_in_halves(const qcnn_model *original, size_t rest, const qcnn_layer_setting *settings, qcnn_layer_setting *half,
                                      bool *kept, const qcnn_compress_options *options, qcnn_model *compressed, qcnn_error *error)
 {
@@ -148,16 +186,19 @@ static qcnn_status correct_in_halves(const qcnn_model *original, size_t rest, co
         kept[n] = half[n].subspace > 0;
     }
     QCNN_TRY(qcnn_correct(original, half, &first, NULL, compressed, error));
-    QCNN_TRY(refine(original, options, REFINE_WHOLE, compressed, error));
+    if (are_coarse(original, rest, settings))
+        QCNN_TRY(descend(original, options, compressed, error));
+    if (options->refine_minutes > 0)
+        QCNN_TRY(refine(original, options, REFINE_WHOLE, compressed, error));
     QCNN_TRY(qcnn_correct(original, settings, &second, kept, compressed, error));
-    return refine(original, options, REFINE_HEAD, compressed, error);
+    return options->refine_minutes > 0 ? refine(original, options, REFINE_HEAD, compressed, error) : QCNN_OK;
 }
 
 static qcnn_status correct(const qcnn_model *original, const qcnn_layer_setting *settings, const qcnn_compress_options *options,
                            qcnn_model *compressed, qcnn_error *error)
 {
-    const size_t rest = find_rest(original, settings);
-    if (options->refine_minutes <= 0 || options->correction != QCNN_CORRECTION_NETWORK || rest == 0) {
+    const size_t rest = options->correction == QCNN_CORRECTION_NETWORK ? find_rest(original, settings) : 0;
+    if (rest == 0 || (options->refine_minutes <= 0 && !are_coarse(original, rest, settings))) {
         QCNN_TRY(qcnn_correct(original, settings, options, NULL, compressed, error));
         return options->refine_minutes > 0 ? refine(original, options, REFINE_ALL, compressed, error) : QCNN_OK;
     }
