@@ -99,7 +99,6 @@ typedef struct qcnn_load_options {
     int exact;           // non-zero: float tables and weights; zero: bytes and 16-bit tables where those are faster
     int copy;            // non-zero: copy the file's bytes; zero: refer to them (mapped, or the caller's buffer)
     int run_only;        // non-zero: free weights once they are in the form that runs read; such a model can only be run and inspected
-    int low_memory;      // non-zero: layers run by tables, of 16 bits, also where only that takes less memory: slower
 } qcnn_load_options;
 
 QCNN_API qcnn_load_options qcnn_load_options_default(void);

@@ -55,7 +55,7 @@ typedef struct qcnn_import_options {
     int side;                 // used for height and width where the model leaves them open; 0: none known
     const qcnn_array *inputs; // NULL, or n_inputs arrays in graph input order: their shapes replace open dimensions, and
     int n_inputs;             // integer ones become constants (shapes, axes), no longer inputs of the model
-    int run_only, low_memory; // as qcnn_load_options, for .qcnn files
+    int run_only;             // as qcnn_load_options, for .qcnn files
 } qcnn_import_options;
 
 QCNN_API qcnn_import_options qcnn_import_options_default(void);

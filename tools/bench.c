@@ -311,7 +311,6 @@ static int run_bench(const cli_command *command, int argc, char **argv)
         CLI_OPTION_THREADS(&request.threads, "1"),
         CLI_OPTION_KERNELS(&request.model.kernels),
         CLI_OPTION_EXACT(&request.model.exact),
-        CLI_OPTION_LOW_MEMORY(&request.model.low_memory),
         CLI_OPTION_JSON(&request.json),
         { 0 },
     };

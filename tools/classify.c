@@ -144,7 +144,6 @@ static int run_classify(const cli_command *command, int argc, char **argv)
         CLI_OPTION_THREADS(&threads, "1"),
         CLI_OPTION_KERNELS(&model_options.kernels),
         CLI_OPTION_EXACT(&model_options.exact),
-        CLI_OPTION_LOW_MEMORY(&model_options.low_memory),
         CLI_OPTION_JSON(&json),
         { 0 },
     };

@@ -67,7 +67,6 @@ typedef struct cli_model_options {
     const char *kernels;         // --kernels
     bool exact;                  // --exact
     bool run_only;               // the model is to be run or inspected only
-    bool low_memory;             // --low-memory
     const char *preprocess;      // --preprocess FILE
     const char *classes;         // --classes FILE
     const char *preprocess_text; // preprocess.json text where no file is given: only the image size is taken from it
@@ -115,10 +114,6 @@ void cli_probabilities(float *scores, int n);
 #define CLI_OPTION_EXACT(variable)                                                                                                         \
     {                                                                                                                                      \
         .name = "--exact", .flag = variable, .help = "run codebook layers in floats, without the rounding of the fast paths"               \
-    }
-#define CLI_OPTION_LOW_MEMORY(variable)                                                                                                    \
-    {                                                                                                                                      \
-        .name = "--low-memory", .flag = variable, .help = "run layers by tables wherever that takes less memory, even if it takes longer"  \
     }
 #define CLI_OPTION_PREPROCESS(variable)                                                                                                    \
     {                                                                                                                                      \

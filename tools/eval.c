@@ -229,7 +229,6 @@ static int run_eval(const cli_command *command, int argc, char **argv)
         CLI_OPTION_THREADS(&request.threads, "0"),
         CLI_OPTION_KERNELS(&request.model.kernels),
         CLI_OPTION_EXACT(&request.model.exact),
-        CLI_OPTION_LOW_MEMORY(&request.model.low_memory),
         CLI_OPTION_JSON(&request.json),
         { 0 },
     };

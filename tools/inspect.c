@@ -45,7 +45,6 @@ static int run_inspect(const cli_command *command, int argc, char **argv)
         CLI_OPTION_CLASSES(&model_options.classes),
         CLI_OPTION_KERNELS(&model_options.kernels),
         CLI_OPTION_EXACT(&model_options.exact),
-        CLI_OPTION_LOW_MEMORY(&model_options.low_memory),
         CLI_OPTION_JSON(&json),
         { 0 },
     };

@@ -55,7 +55,6 @@ qcnn_model *cli_model_open(const char *path, const cli_model_options *options)
     import.kernels = options->kernels;
     import.exact = options->exact;
     import.run_only = options->run_only;
-    import.low_memory = options->low_memory;
     import.inputs = options->inputs;
     import.n_inputs = options->n_inputs;
     qcnn_model *model = NULL;

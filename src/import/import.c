@@ -110,7 +110,6 @@ static qcnn_status read_qcnn(const char *path, const qcnn_import_options *option
     load.kernels = options->kernels;
     load.exact = options->exact;
     load.run_only = options->run_only;
-    load.low_memory = options->low_memory;
     return qcnn_model_open(path, &load, model, error);
 }
 

@@ -57,15 +57,6 @@ uint64_t qcnn_byte_codebook_size(const qcnn_codebook *book, size_t width)
     return (uint64_t)book->n_sets * (uint64_t)book->n_subspaces * (width * (quads + 1) * 4 + 8) + sizeof(qcnn_byte_codebook);
 }
 
-uint64_t qcnn_table_form_size(const qcnn_codebook *book, size_t width)
-{
-    const uint64_t n_subspaces = (uint64_t)book->n_subspaces;
-    const uint64_t codewords =
-        (uint64_t)book->n_sets * n_subspaces * (uint64_t)book->n_codewords * (uint64_t)book->subspace * sizeof(float);
-    return (uint64_t)book->groups * n_subspaces * (uint64_t)book->n_taps * (uint64_t)book->n_outputs +
-           (width ? qcnn_byte_codebook_size(book, width) : codewords);
-}
-
 // Book b of a form.
 static void quantize_codebook(const float *codewords, size_t n_codewords, size_t subspace, qcnn_byte_codebook *form, size_t b)
 {

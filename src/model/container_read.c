@@ -227,7 +227,6 @@ static qcnn_status load_into(qcnn_model *model, const void *data, size_t n_bytes
     QCNN_TRY(read_sections(&file));
     model->exact = options->exact != 0;
     model->run_only = options->run_only != 0;
-    model->low_memory = options->low_memory != 0;
     return qcnn_model_prepare(model, options->kernels, error);
 }
 

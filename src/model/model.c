@@ -303,7 +303,11 @@ static uint64_t running_bytes(const qcnn_node *node, const qcnn_tensor *weights)
         return qcnn_dense_bytes_size(node, weights, node->bytes->tile_rows);
     if (node->method == QCNN_METHOD_DENSE)
         return n * sizeof(float);
-    return qcnn_table_form_size(&weights->codebook, node->byte_codebook ? node->byte_codebook->width : 0);
+    const qcnn_codebook *book = &weights->codebook;
+    const uint64_t n_subspaces = (uint64_t)book->n_subspaces;
+    const uint64_t words = (uint64_t)book->n_sets * n_subspaces * (uint64_t)book->n_codewords * (uint64_t)book->subspace;
+    return n / (uint64_t)book->n_inputs * n_subspaces +
+           (node->byte_codebook ? qcnn_byte_codebook_size(book, node->byte_codebook->width) : words * sizeof(float));
 }
 
 qcnn_layer_info qcnn_model_layer(const qcnn_model *model, int index)

@@ -220,7 +220,6 @@ struct qcnn_model {
     bool exact;                         // everything runs in floats
     bool in_bytes;                      // layers may run in bytes: set by qcnn_model_prepare
     bool run_only;                      // weights that no run reads are gone
-    bool low_memory;                    // layers run by tables where that takes less memory, whatever the prices
     void *file;                         // the bytes that tensors refer to, released with the model by
     size_t file_bytes;
     void (*release_file)(void *file, size_t n_bytes); // NULL: they are somebody else's
@@ -316,10 +315,6 @@ bool qcnn_integers_to_floats(const unsigned char *bytes, size_t n, const float *
 // bytes that takes. (codebook_bytes.c)
 qcnn_status qcnn_byte_codebook_make(const qcnn_codebook *codebook, size_t width, qcnn_byte_codebook **made, qcnn_error *error);
 uint64_t qcnn_byte_codebook_size(const qcnn_codebook *codebook, size_t width);
-
-// Bytes that a layer reads of its weights when it runs by tables: assignments, and codewords as bytes for tables of that width, or as
-// floats (width 0).
-uint64_t qcnn_table_form_size(const qcnn_codebook *codebook, size_t width);
 
 // Bytes a tensor takes in a file: stored_bytes, or else those of its numbers, scales and packed assignments. Of a codebook
 // only the sizes and the type are read: it may be one that is still to be made.

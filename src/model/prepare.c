@@ -217,11 +217,9 @@ static qcnn_status choose_method(const qcnn_model *model, qcnn_node *node, uint6
         qcnn_cost(model->prices, node, weights, &model->values[node->inputs[0]].shape, &model->values[node->output].shape);
     const bool has_tables = qcnn_is_codebook(weights) && (node->op == QCNN_OP_FC || node->attributes.n_spatial <= 2); // none of volumes
     const uint64_t n_bytes = decoded_bytes(model, node, weights);
-    const bool cheap = cost.lut <= cost.dense || n_bytes > *budget;
-    if (has_tables && (cheap || (model->low_memory && qcnn_table_form_size(&weights->codebook, 0) < n_bytes))) {
+    if (has_tables && (cost.lut <= cost.dense || n_bytes > *budget)) {
         node->method = QCNN_METHOD_LUT;
-        // Byte tables of layers for which tables do not pay, of few channels or narrow subspaces, would be too coarse.
-        return cheap ? make_byte_codebook(model, node, &weights->codebook, budget, error) : QCNN_OK;
+        return make_byte_codebook(model, node, &weights->codebook, budget, error);
     }
     if (n_bytes > *budget && !qcnn_is_codebook(weights))
         return QCNN_OK; // as it is, in floats

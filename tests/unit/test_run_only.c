@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Models opened to be run only: the same outputs from fewer bytes, and whoever needs the weights is told that they are gone. And layers
-// that run by tables because that takes less memory.
+// Models opened to be run only: the same outputs from fewer bytes, and whoever needs the weights is told that they are gone.
 
 #include <math.h>
 
@@ -29,12 +28,11 @@ static void counting_release(void *context, void *pointer)
     free((unsigned char *)pointer - 64);
 }
 
-static qcnn_model *load(bytes file, int exact, int run_only, int low_memory)
+static qcnn_model *load(bytes file, int exact, int run_only)
 {
     qcnn_load_options options = qcnn_load_options_default();
     options.exact = exact;
     options.run_only = run_only;
-    options.low_memory = low_memory;
     qcnn_model *model;
     qcnn_error error;
     if (qcnn_model_load(file.data, file.n, &options, &model, &error))
@@ -92,14 +90,14 @@ static void less_memory_and_the_same_bits(void **state)
 {
     (void)state;
     size_t saved = 0;
-    for (int i = 0; i < 4 * N_NETWORKS; i++) {
-        const bytes file = save_and_free(networks[i / 4]());
-        const int exact = i & 1, low_memory = i >> 1 & 1;
+    for (int i = 0; i < 2 * N_NETWORKS; i++) {
+        const bytes file = save_and_free(networks[i / 2]());
+        const int exact = i & 1;
         qcnn_set_allocator(&(qcnn_allocator){ counting_allocate, counting_release, NULL });
         const size_t before = held;
-        qcnn_model *whole = load(file, exact, 0, low_memory);
+        qcnn_model *whole = load(file, exact, 0);
         const size_t whole_bytes = held - before;
-        qcnn_model *model = load(file, exact, 1, low_memory);
+        qcnn_model *model = load(file, exact, 1);
         const size_t model_bytes = held - before - whole_bytes;
         assert_true(model_bytes <= whole_bytes);
         saved += whole_bytes - model_bytes;
@@ -123,7 +121,7 @@ static void nobody_reads_what_is_gone(void **state)
 {
     (void)state;
     const bytes file = save_and_free(every_type());
-    qcnn_model *model = load(file, 0, 1, 0), *other;
+    qcnn_model *model = load(file, 0, 1), *other;
     void *data;
     size_t n;
     qcnn_error error;
@@ -138,40 +136,11 @@ static void nobody_reads_what_is_gone(void **state)
     free(file.data);
 }
 
-// In floats every tier has the same prices.
-static void tables_where_they_are_smaller(void **state)
-{
-    (void)state;
-    int n_changed = 0;
-    for (int i = 0; i < N_NETWORKS; i++) {
-        const bytes file = save_and_free(networks[i]());
-        qcnn_model *usual = load(file, 1, 0, 0), *small = load(file, 1, 0, 1);
-        for (int k = 0; k < qcnn_model_n_layers(usual); k++) {
-            const qcnn_layer_info a = qcnn_model_layer(usual, k), b = qcnn_model_layer(small, k);
-            const bool changed = strcmp(a.method, b.method) != 0;
-            assert_true(changed ? b.memory_bytes < a.memory_bytes && !strcmp(b.method, "lut") : b.memory_bytes == a.memory_bytes);
-            n_changed += changed;
-        }
-        size_t n, n_expected;
-        float *expected = run(usual, &n_expected), *outputs = run(small, &n);
-        assert_int_equal(n, n_expected);
-        for (size_t k = 0; k < n; k++)
-            assert_true(fabsf(outputs[k] - expected[k]) <= 1e-4f * (1 + fabsf(expected[k])));
-        free(expected);
-        free(outputs);
-        qcnn_model_free(usual);
-        qcnn_model_free(small);
-        free(file.data);
-    }
-    assert_true(n_changed > 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(less_memory_and_the_same_bits),
         cmocka_unit_test(nobody_reads_what_is_gone),
-        cmocka_unit_test(tables_where_they_are_smaller),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
