@@ -133,23 +133,30 @@ static double count_bits(const fit_state *s)
     return bits + entropy_of(integers, N_INTEGERS);
 }
 
+// What power of the bits' excess the price should change by: the inverse of how bits followed its last change, where there was one. At
+// first, a price changes bits by less than its square root, and more bits come slowly: codewords that had become rare stay rare for a
+// while.
+static double steering_power(const fit_state *s, double price, double bits, double excess)
+{
+    static const double least = 1, usual = 1.5, steepest = 4, seen = 0.05; // `seen`: of a change of the price
+    if (s->n_steered == 0 || fabs(price - s->steered_price) < seen)
+        return excess > 0 ? usual : 2 * usual;
+    const double followed = (s->steered_bits - bits) / (price - s->steered_price);
+    return followed > 1 / least ? least : followed < 1 / steepest ? steepest : 1 / followed;
+}
+
 bool qcnn_fit_steer(fit_state *s)
 {
-    static const double power = 1.5, most = 3;           // a price changes bits by less than its square root, seldom at once
-    static const double least = 1, steepest = 4;         // powers, where the last change of the price has shown one
-    static const double near_enough = 0.01, seen = 0.05; // of bits; of a logarithm of the price
+    static const double most = 3, near_enough = 0.01; // times the price, of the bits
     if (!(s->options->price > 0) || !(s->options->target_bits > 0))
         return false;
-    const double price = log((double)s->current_price), bits = log(count_bits(s)), off = bits - log(s->options->target_bits);
-    double by = power;
-    if (s->n_steered > 0 && fabs(price - s->steered_price) > seen)
-        by = fmin(fmax((price - s->steered_price) / fmax(s->steered_bits - bits, 1e-9), least), steepest);
+    const double price = log((double)s->current_price), bits = log(count_bits(s)), excess = bits - log(s->options->target_bits);
+    const double change = steering_power(s, price, bits, excess) * excess, factor = exp(fmin(fmax(change, -log(most)), log(most)));
     s->steered_price = price;
     s->steered_bits = bits;
     s->n_steered++;
-    const double factor = exp(fmin(fmax(by * off, -log(most)), log(most)));
     s->current_price *= (float)factor;
     for (size_t i = 0; i < (size_t)s->form->groups * s->padded; i++)
         s->price[i] *= (float)factor;
-    return fabs(off) > near_enough;
+    return fabs(excess) > near_enough;
 }
