@@ -11,9 +11,10 @@
 #include "compress/fit_state.h"
 #include "compress/nearest.h"
 
-enum { SOLVE_EVERY = 4 };
+enum { SOLVE_EVERY = 8 };
 
-static const double first_temperature = 0.4; // of the mean error of a block of an output
+// In mean errors of a block of an output.
+static const double first_temperature = 0.55, last_temperature = 0.05;
 
 // What annealing may lose.
 typedef struct fit_saved {
@@ -47,19 +48,23 @@ static void set_temperature(fit_state *s, double temperature)
         s->temperature[i] = (float)temperature / s->importance[i];
 }
 
+// The residual is only found anew with the codewords: between, it is kept up to date.
 static qcnn_status sweep(fit_state *s, bool solve, qcnn_error *error)
 {
-    qcnn_fit_find_residual(s);
     s->draw++;
     QCNN_TRY(qcnn_fit_descend(s, error));
-    return solve ? qcnn_fit_solve(s, error) : QCNN_OK;
+    if (!solve)
+        return QCNN_OK;
+    QCNN_TRY(qcnn_fit_solve(s, error));
+    qcnn_fit_find_residual(s);
+    return QCNN_OK;
 }
 
 static qcnn_status anneal(fit_state *s, double unit, qcnn_error *error)
 {
     const int n = s->options->n_annealing;
     for (int i = 0; i < n; i++, s->step++) {
-        set_temperature(s, first_temperature * unit * (n - i) / n);
+        set_temperature(s, unit * (last_temperature + (first_temperature - last_temperature) * (n - i) / n));
         QCNN_TRY(sweep(s, i % SOLVE_EVERY == SOLVE_EVERY - 1, error));
     }
     set_temperature(s, 0);
