@@ -61,6 +61,7 @@ void qcnn_statistics_free(qcnn_statistics *s)
     free_matrices(s->cross, s->groups);
     free_matrices(s->held_inputs, s->groups);
     free_matrices(s->held_residual, s->groups);
+    qcnn_release(s->map_cross);
     qcnn_release(s->input_mean);
     qcnn_release(s->wanted_mean);
     *s = (qcnn_statistics){ 0 };
@@ -104,6 +105,23 @@ static qcnn_window window_of(const qcnn_model *model, const qcnn_node *node)
     return flat;
 }
 
+// The feature maps that the rows of a fully-connected layer are made of: only reshapes in between.
+static int count_maps(const qcnn_model *model, const qcnn_node *node, int n)
+{
+    int value = node->inputs[0];
+    for (size_t i = (size_t)(node - model->nodes); node->op == QCNN_OP_FC && i-- > 0;) {
+        const qcnn_shape *shape = &model->values[value].shape;
+        if (shape->rank == 4 && shape->dims[2] * shape->dims[3] > 1 && shape->dims[1] * shape->dims[2] * shape->dims[3] == n)
+            return (int)shape->dims[1];
+        if (model->nodes[i].output != value)
+            continue;
+        if (model->nodes[i].op != QCNN_OP_RESHAPE)
+            return 0;
+        value = model->nodes[i].inputs[0];
+    }
+    return 0;
+}
+
 static qcnn_status allocate(qcnn_statistics_builder *b, int n_held_samples, qcnn_error *error)
 {
     qcnn_statistics *s = &b->s;
@@ -116,13 +134,14 @@ static qcnn_status allocate(qcnn_statistics_builder *b, int n_held_samples, qcnn
     QCNN_TRY(new_matrices(s->groups, n, n_outputs, &s->cross, error));
     QCNN_TRY(new_matrices(s->groups, n_held, n, &s->held_inputs, error));
     QCNN_TRY(new_matrices(s->groups, n_held, n_outputs, &s->held_residual, error));
+    s->map_cross = qcnn_allocate_zeroed((size_t)s->n_maps * (size_t)s->n_maps, sizeof *s->map_cross);
     s->input_mean = qcnn_allocate_zeroed(width, sizeof *s->input_mean);
     s->wanted_mean = qcnn_allocate_zeroed(width, sizeof *s->wanted_mean);
     b->shift = qcnn_allocate_zeroed(width, sizeof *b->shift);
     b->x = qcnn_allocate((size_t)b->capacity * width, sizeof *b->x);
     b->delta = qcnn_allocate((size_t)b->capacity * width, sizeof *b->delta);
     b->residual = qcnn_allocate((size_t)b->capacity * n_outputs, sizeof *b->residual);
-    if (!s->input_mean || !s->wanted_mean || !b->shift || !b->x || !b->delta || !b->residual)
+    if (!s->map_cross || !s->input_mean || !s->wanted_mean || !b->shift || !b->x || !b->delta || !b->residual)
         return qcnn_fail_memory(error, (size_t)b->capacity * (2 * width + n_outputs) * sizeof(float));
     return QCNN_OK;
 }
@@ -147,6 +166,7 @@ qcnn_status qcnn_statistics_begin(const qcnn_model *model, size_t node_index, in
     b->s.n = (int)b->window.n_taps * b->n_channels;
     b->s.n_outputs = (int)(weights->shape.dims[0] / b->s.groups);
     b->s.positions = (double)b->window.out_elements;
+    b->s.n_maps = count_maps(model, node, b->s.n);
     const qcnn_status status = allocate(b, n_held_samples, error);
     if (status != QCNN_OK) {
         qcnn_statistics_free_builder(b);
@@ -260,6 +280,31 @@ static void find_residual(qcnn_statistics_builder *b, int g, int n_rows, float *
     qcnn_gemm(&call, b->parallel);
 }
 
+enum { MAP_PANEL = 64 };
+
+static void add_map_panel(void *argument, int index, int worker)
+{
+    (void)worker;
+    const qcnn_statistics_builder *b = argument;
+    const qcnn_statistics *s = &b->s;
+    const int first = index * MAP_PANEL, n_positions = s->n / s->n_maps;
+    qcnn_gemm_call call = { .transpose_b = true,
+                            .m = s->n_maps - first < MAP_PANEL ? s->n_maps - first : MAP_PANEL,
+                            .n = s->n_maps,
+                            .k = n_positions,
+                            .alpha = 1,
+                            .beta = 1,
+                            .lda = (size_t)n_positions,
+                            .ldb = (size_t)n_positions,
+                            .c = s->map_cross + (size_t)first * (size_t)s->n_maps,
+                            .ldc = (size_t)s->n_maps };
+    for (int row = 0; row < b->n_filled; row++) {
+        call.a = b->x + (size_t)row * (size_t)s->n + (size_t)first * (size_t)n_positions;
+        call.b = b->delta + (size_t)row * (size_t)s->n;
+        qcnn_gemm_serial(&call);
+    }
+}
+
 // Adds the collected rows to the sums.
 static void flush(qcnn_statistics_builder *b)
 {
@@ -289,6 +334,8 @@ static void flush(qcnn_statistics_builder *b)
                                       .ldc = n_outputs };
         qcnn_gemm(&call, b->parallel);
     }
+    if (!b->all_equal)
+        qcnn_for(b->parallel, (b->s.n_maps + MAP_PANEL - 1) / MAP_PANEL, add_map_panel, b);
     b->s.n_rows += b->n_filled;
     b->n_filled = 0;
     b->all_equal = true;
@@ -358,6 +405,19 @@ static void centre(qcnn_statistics *s, int g, const double *mean, const double *
     }
 }
 
+static void centre_maps(qcnn_statistics *s, const double *mean, const double *delta_mean)
+{
+    const int n_positions = s->n_maps > 0 ? s->n / s->n_maps : 0;
+    for (int i = 0; i < s->n_maps; i++)
+        for (int j = 0; j < s->n_maps; j++) {
+            float *cross = &s->map_cross[(size_t)i * (size_t)s->n_maps + (size_t)j];
+            double sum = (double)*cross / (double)s->n_rows;
+            for (int p = 0; p < n_positions; p++)
+                sum -= mean[i * n_positions + p] * delta_mean[j * n_positions + p];
+            *cross = (float)sum;
+        }
+}
+
 static void centre_held(qcnn_statistics *s, int g, const double *mean, const double *residual_mean)
 {
     const size_t n = (size_t)s->n, n_outputs = (size_t)s->n_outputs;
@@ -385,6 +445,7 @@ void qcnn_statistics_end(qcnn_statistics_builder *b, qcnn_statistics *statistics
         double *mean = s->input_mean + (size_t)g * n, *wanted = s->wanted_mean + (size_t)g * n;
         centre(s, g, mean, wanted, residual_mean);
         centre_held(s, g, mean, residual_mean);
+        centre_maps(s, mean, wanted);
         qcnn_mirror_upper((int)n, s->gram[g], n, b->parallel);
         for (size_t i = 0; i < n; i++) {
             mean[i] += (double)b->shift[(size_t)g * n + i];

@@ -21,6 +21,8 @@ typedef struct qcnn_statistics {
     float **gram;                     // [groups]: n x n, symmetric
     float **cross;                    // [groups]: n x n_outputs
     double *input_mean, *wanted_mean; // [groups][n]: of x and of o
+    int n_maps;                       // of a fully-connected layer that reads feature maps, one after the other: how many; else 0
+    float *map_cross;                 // [n_maps][n_maps]: sum over a map's positions p of E[x_(c,p) (o - x)_(c',p)]
     // rows of held-out samples, means taken out
     int n_held;
     float **held_inputs;   // [groups]: n_held x n, x

@@ -185,18 +185,93 @@ static bool all_zero(const float *x, size_t n)
     return i == n;
 }
 
-static qcnn_status find_target(qcnn_statistics *s, float *diagonal, float *d, const qcnn_parallel *parallel, double *ridge,
+// W1 - W, n x n_outputs: what one matrix for all positions of the feature maps makes up for. False where it cannot be solved for.
+static bool solve_maps(const qcnn_statistics *s, float *gram, float *c, float *change, const qcnn_parallel *parallel)
+{
+    static const float ridge = 0.01f;
+    const size_t n_maps = (size_t)s->n_maps, n = (size_t)s->n, n_positions = n / n_maps;
+    for (size_t i = 0; i < n_maps; i++)
+        for (size_t j = 0; j < n_maps; j++) {
+            double sum = 0;
+            for (size_t p = 0; p < n_positions; p++)
+                sum += (double)s->gram[0][(i * n_positions + p) * n + j * n_positions + p];
+            gram[i * n_maps + j] = (float)(i == j ? (1 + ridge) * sum + 1e-20 : sum);
+        }
+    memcpy(c, s->map_cross, n_maps * n_maps * sizeof *c);
+    if (!qcnn_cholesky(s->n_maps, gram, n_maps, parallel))
+        return false;
+    qcnn_cholesky_solve(s->n_maps, gram, n_maps, s->n_maps, c, n_maps, parallel);
+    const size_t n_columns = n_positions * (size_t)s->n_outputs;
+    const qcnn_gemm_call call = { .m = s->n_maps,
+                                  .n = (int)n_columns,
+                                  .k = s->n_maps,
+                                  .alpha = 1,
+                                  .a = c,
+                                  .lda = n_maps,
+                                  .b = s->weights[0],
+                                  .ldb = n_columns,
+                                  .c = change,
+                                  .ldc = n_columns };
+    qcnn_gemm(&call, parallel);
+    return true;
+}
+
+// to += factor a change: `to` and `a` are cross and G, or the held-out residual and inputs.
+static void add_change(const qcnn_statistics *s, float factor, const float *a, int n_rows, const float *change, float *to,
+                       const qcnn_parallel *parallel)
+{
+    const qcnn_gemm_call call = { .m = n_rows,
+                                  .n = s->n_outputs,
+                                  .k = s->n,
+                                  .alpha = factor,
+                                  .beta = 1,
+                                  .a = a,
+                                  .lda = (size_t)s->n,
+                                  .b = change,
+                                  .ldb = (size_t)s->n_outputs,
+                                  .c = to,
+                                  .ldc = (size_t)s->n_outputs };
+    qcnn_gemm(&call, parallel);
+}
+
+// Takes what the maps explain out of cross and the held-out residual; *change is NULL where there are none.
+static qcnn_status find_map_change(qcnn_statistics *s, const qcnn_parallel *parallel, float **change, qcnn_error *error)
+{
+    const size_t n_maps = (size_t)s->n_maps, n = (size_t)s->n * (size_t)s->n_outputs;
+    *change = NULL;
+    if (n_maps == 0)
+        return QCNN_OK;
+    float *small = qcnn_allocate(2 * n_maps * n_maps, sizeof *small);
+    *change = qcnn_allocate(n, sizeof **change);
+    if (!small || !*change) {
+        qcnn_release(small);
+        return qcnn_fail_memory(error, n * sizeof **change);
+    }
+    if (solve_maps(s, small, small + n_maps * n_maps, *change, parallel)) {
+        add_change(s, -1, s->gram[0], s->n, *change, s->cross[0], parallel);
+        add_change(s, -1, s->held_inputs[0], s->n_held, *change, s->held_residual[0], parallel);
+    } else {
+        qcnn_release(*change);
+        *change = NULL;
+    }
+    qcnn_release(small);
+    return QCNN_OK;
+}
+
+static qcnn_status find_target(qcnn_statistics *s, float *diagonal, float *d, float *change, const qcnn_parallel *parallel, double *ridge,
                                qcnn_error *error)
 {
     const size_t n = (size_t)s->n * (size_t)s->n_outputs;
     *ridge = (double)s->n / (double)s->n_rows;
     if (s->n_held > 0 && s->n < CHOOSE_BELOW)
         QCNN_TRY(choose_ridge(s, diagonal, d, parallel, ridge, error));
+    if (change) // errors are told against the layer's own weights
+        add_change(s, 1, s->held_inputs[0], s->n_held, change, s->held_residual[0], parallel);
     for (int g = 0; g < s->groups; g++) {
         if (!solve_shift(s, g, *ridge, diagonal, s->cross[g], (size_t)s->n_outputs, parallel))
             memset(s->cross[g], 0, n * sizeof(float)); // the weights as they were are a target too
         for (size_t i = 0; i < n; i++)
-            s->cross[g][i] += s->weights[g][i];
+            s->cross[g][i] += s->weights[g][i] + (change ? change[i] : 0);
     }
     return QCNN_OK;
 }
@@ -216,8 +291,12 @@ qcnn_status qcnn_target_find(qcnn_statistics *s, const qcnn_parallel *parallel, 
     const size_t n_tried = n * (((size_t)s->n_outputs + chosen_step(s) - 1) / chosen_step(s));
     float *diagonal = qcnn_allocate(n, sizeof *diagonal), *d = s->n < CHOOSE_BELOW ? qcnn_allocate(n_tried, sizeof *d) : NULL;
     qcnn_status status = diagonal && (d || s->n >= CHOOSE_BELOW) ? QCNN_OK : qcnn_fail_memory(error, (n + n_tried) * sizeof *d);
+    float *change = NULL;
     if (status == QCNN_OK)
-        status = find_target(s, diagonal, d, parallel, ridge, error);
+        status = find_map_change(s, parallel, &change, error);
+    if (status == QCNN_OK)
+        status = find_target(s, diagonal, d, change, parallel, ridge, error);
+    qcnn_release(change);
     qcnn_release(diagonal);
     qcnn_release(d);
     return status;

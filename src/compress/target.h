@@ -8,7 +8,9 @@
 
 // Replaces s->cross by the target W* = W + (G + ridge)^-1 cross, which makes up for what the layers before have broken. The ridge is a
 // multiple of G's diagonal, since few samples and many inputs overfit; where samples are held out, the multiple that does best
-// on them is taken. Errors: MEMORY.
+// on them is taken. Where the layer reads feature maps, what one matrix for all positions can make up for, o_p = x_p + C x_p, has so many
+// samples that it is taken out first, without a ridge to speak of: W* = W1 + (G + ridge)^-1 (cross - G (W1 - W)), W1 = W + C^T W. Errors:
+// MEMORY.
 qcnn_status qcnn_target_find(qcnn_statistics *s, const qcnn_parallel *parallel, double *ridge, qcnn_error *error);
 
 // Shrinks G towards its diagonal, the more the fewer rows it was summed over, and makes it positive definite.
