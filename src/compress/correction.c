@@ -189,11 +189,14 @@ static double share_of_rest(const correction *c, size_t n)
 
 // ---- course ---------------------------------------------------------------------------------------------------------
 
-// So many that a layer takes half a minute, each being about a product with its second moments.
-static int annealing_sweeps(const qcnn_statistics *s)
+// So many that a layer takes half a minute, each being about a product with its second moments. Codebooks of many bits a weight err so
+// little that it does not matter.
+static int annealing_sweeps(const qcnn_statistics *s, const qcnn_layer_setting *setting)
 {
-    static const double operations = 4e11;
+    static const double operations = 4e11, most_bits = 3;
     enum { LEAST = 20, MOST = 200 };
+    if (log2(setting->n_codewords) / setting->subspace >= most_bits)
+        return 0;
     const double n = operations / ((double)s->groups * s->n * s->n * s->n_outputs);
     return n < LEAST ? LEAST : n > MOST ? MOST : (int)n;
 }
@@ -213,7 +216,7 @@ static qcnn_status fit_layer(correction *c, size_t n, qcnn_statistics *s, double
         .seed = qcnn_rng_split(c->options->seed, n),
         .n_passes = form.n_taps == 1 && form.n_sets == form.groups ? 1 : 4,
         .n_sweeps = form.n_taps == 1 && form.n_sets == form.groups ? 2 : 5,
-        .n_annealing = annealing_sweeps(s),
+        .n_annealing = annealing_sweeps(s, setting),
         .largest = setting->largest,
         .price = (float)price,
         .importance = c->importances ? c->importances[n] : NULL,
