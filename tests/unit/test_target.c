@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// The target of a layer that reads feature maps: an error that is the same at all positions is made up for from few samples, and the
+// statistics are as before afterwards.
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "base/rng.h"
+#include "compress/blas.h"
+#include "compress/target.h"
+
+enum { MAPS = 6, POSITIONS = 8, N = MAPS * POSITIONS, OUTPUTS = 10, ROWS = 60, HELD = 40 };
+
+typedef struct layer {
+    float weights[N * OUTPUTS], gram[N * N], cross[N * OUTPUTS], held_inputs[HELD * N], held_residual[HELD * OUTPUTS], maps[MAPS * MAPS];
+    float *matrices[5];
+    qcnn_statistics statistics;
+} layer;
+
+static float gauss(qcnn_rng *rng)
+{
+    return (float)(sqrt(-2 * log(1 - qcnn_rng_unit(rng))) * cos(6.283185307179586 * qcnn_rng_unit(rng)));
+}
+
+// A row of inputs as the layer had them, o, and as it gets them, x: at each position o is `mix` x.
+static void draw(qcnn_rng *rng, const float mix[MAPS][MAPS], float *x, float *delta)
+{
+    for (int i = 0; i < N; i++)
+        x[i] = gauss(rng);
+    for (int c = 0; c < MAPS; c++)
+        for (int p = 0; p < POSITIONS; p++) {
+            delta[c * POSITIONS + p] = -x[c * POSITIONS + p];
+            for (int k = 0; k < MAPS; k++)
+                delta[c * POSITIONS + p] += mix[c][k] * x[k * POSITIONS + p];
+        }
+}
+
+static void respond(const layer *l, const float *x, float *y)
+{
+    for (int o = 0; o < OUTPUTS; o++) {
+        y[o] = 0;
+        for (int i = 0; i < N; i++)
+            y[o] += x[i] * l->weights[i * OUTPUTS + o];
+    }
+}
+
+// Means are nought, or nearly.
+static void make_layer(layer *l, int n_maps)
+{
+    memset(l, 0, sizeof *l);
+    qcnn_rng rng = { 5 };
+    float mix[MAPS][MAPS], x[N], delta[N], residual[OUTPUTS];
+    for (int i = 0; i < MAPS; i++)
+        for (int j = 0; j < MAPS; j++)
+            mix[i][j] = (i == j ? 0.8f : 0) + 0.2f * gauss(&rng);
+    for (int i = 0; i < N * OUTPUTS; i++)
+        l->weights[i] = gauss(&rng);
+    for (int row = 0; row < ROWS; row++) {
+        draw(&rng, mix, x, delta);
+        respond(l, delta, residual);
+        for (int i = 0; i < N; i++) {
+            for (int j = 0; j < N; j++)
+                l->gram[i * N + j] += x[i] * x[j] / ROWS;
+            for (int o = 0; o < OUTPUTS; o++)
+                l->cross[i * OUTPUTS + o] += x[i] * residual[o] / ROWS;
+        }
+        for (int i = 0; i < MAPS; i++)
+            for (int j = 0; j < MAPS; j++)
+                for (int p = 0; p < POSITIONS; p++)
+                    l->maps[i * MAPS + j] += x[i * POSITIONS + p] * delta[j * POSITIONS + p] / ROWS;
+    }
+    for (int row = 0; row < HELD; row++) {
+        draw(&rng, mix, l->held_inputs + row * N, delta);
+        respond(l, delta, l->held_residual + row * OUTPUTS);
+    }
+    float *const matrices[] = { l->weights, l->gram, l->cross, l->held_inputs, l->held_residual };
+    memcpy(l->matrices, matrices, sizeof matrices);
+    l->statistics = (qcnn_statistics){ .groups = 1,
+                                       .n = N,
+                                       .n_outputs = OUTPUTS,
+                                       .n_rows = ROWS,
+                                       .positions = 1,
+                                       .weights = &l->matrices[0],
+                                       .gram = &l->matrices[1],
+                                       .cross = &l->matrices[2],
+                                       .n_held = HELD,
+                                       .held_inputs = &l->matrices[3],
+                                       .held_residual = &l->matrices[4],
+                                       .n_maps = n_maps,
+                                       .map_cross = l->maps };
+}
+
+static void test_maps_share_what_they_learn(void **state)
+{
+    (void)state;
+    double before, left[2], ridge;
+    layer l, fresh;
+    for (int i = 0; i < 2; i++) {
+        make_layer(&l, i == 1 ? MAPS : 0);
+        fresh = l;
+        assert_int_equal(qcnn_response_error(&l.statistics, l.statistics.weights, NULL, &before, NULL), QCNN_OK);
+        assert_int_equal(qcnn_target_find(&l.statistics, NULL, &ridge, NULL), QCNN_OK);
+        assert_int_equal(qcnn_response_error(&l.statistics, l.statistics.cross, NULL, &left[i], NULL), QCNN_OK);
+        for (int j = 0; j < HELD * OUTPUTS; j++)
+            assert_true(fabsf(l.held_residual[j] - fresh.held_residual[j]) < 1e-4f);
+        for (int j = 0; j < N * N; j++)
+            assert_true(fabsf(l.gram[j] - fresh.gram[j]) < 1e-5f);
+    }
+    assert_true(left[0] < before && left[1] < 0.01 * before && left[1] < 0.1 * left[0]);
+}
+
+int main(void)
+{
+    qcnn_blas_start();
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_maps_share_what_they_learn) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
