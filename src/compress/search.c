@@ -13,7 +13,7 @@
 #include "compress/refine_checkpoint.h"
 
 static const double lowest_share = 1.0 / 20; // of what a bit usually saves, where the row of prices begins
-static const double steerable = 0.25;        // how much bits must change with the price (logarithms of both) to be steered by it
+static const double steerable = 0.15;        // how much bits must change with the price (logarithms of both) to be steered by it
 enum { N_BISECTIONS = 40, SECTION_BYTES = 48 + 32 + 32 }; // entry, description, padding
 
 struct qcnn_search {
