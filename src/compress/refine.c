@@ -20,8 +20,8 @@ static const double MOST_CACHE_BYTES = 1e9;
 qcnn_refine_options qcnn_refine_options_default(void)
 {
     return (qcnn_refine_options){ .minutes = 10,
-                                  .whole = { -1, 64, 0.005f, 0.003f, 0.005f, 1, 0.3f, 0 },
-                                  .head = { -1, 128, 0.003f, 0.002f, 0.004f, 1, 0.3f, 0 },
+                                  .whole = { -1, 64, 0.005f, 0.003f, 0, 1, 0.3f, 0 },
+                                  .head = { -1, 128, 0.003f, 0.002f, 0, 1, 0.3f, 0 },
                                   .temperature = 1,
                                   .mix = 0.5f,
                                   .jitter = 0.2f,
@@ -35,7 +35,8 @@ typedef struct refinement {
     const qcnn_model *original;
     qcnn_model *model;             // a copy of the compressed one
     qcnn_refine_stage whole, head; // with numbers of steps
-    size_t first_node;             // the first with a codebook, or 0
+    size_t first_node;             // the first that is trained with a codebook, or 0
+    bool behind;                   // whether it reads what a compressed layer makes
     size_t head_node;              // the first of the fully-connected end; 0: there is none
     int n_held_out;
     double planned_seconds[2]; // of the stages
@@ -182,10 +183,10 @@ static void set_steps(refinement *work)
 
 // What the student reads first, the original's logits, and what its fully-connected layers read: for the loss of the response alone
 // only the first of them. Without any it is what the last convolution makes.
-static int list_kept(const qcnn_trainer *student, bool is_head, bool answers, qcnn_refine_kept *kept)
+static int list_kept(const qcnn_trainer *student, bool behind, bool answers, qcnn_refine_kept *kept)
 {
     int n = 0, last_conv = -1;
-    kept[n++] = (qcnn_refine_kept){ .value = student->input, .of_student = is_head, .to_student = true };
+    kept[n++] = (qcnn_refine_kept){ .value = student->input, .of_student = behind, .to_student = true };
     kept[n++] = (qcnn_refine_kept){ .value = student->logits };
     for (size_t i = 0; i < student->n_layers && n < QCNN_REFINE_MAX_KEPT; i++) {
         const qcnn_node *node = student->layers[i].node;
@@ -226,7 +227,7 @@ static qcnn_status fill_caches(const refinement *work, bool is_head, qcnn_refine
     qcnn_train_options options = { .batch = CACHE_BATCH, .parallel = work->options->parallel };
     qcnn_status status = qcnn_trainer_new(work->original, &options, &teacher, error);
     options.teacher = teacher;
-    if (status == QCNN_OK && is_head)
+    if (status == QCNN_OK && (is_head || work->behind))
         status = qcnn_trainer_new(work->model, &options, &student, error);
     if (status == QCNN_OK)
         status = qcnn_refine_batch_open(work->samples, work->options, teacher, &batch, error);
@@ -258,7 +259,7 @@ static qcnn_status run_stage(const refinement *work, const qcnn_refine_stage *st
 {
     qcnn_refine_kept kept[QCNN_REFINE_MAX_KEPT];
     QCNN_TRY(new_trainers(work, stage, is_head ? work->head_node : work->first_node, run, error));
-    const int n_kept = list_kept(run->student, is_head, stage->logit_weight > 0, kept);
+    const int n_kept = list_kept(run->student, is_head || work->behind, stage->logit_weight > 0, kept);
     const double most = MOST_CACHE_BYTES / (double)qcnn_refine_cache_bytes(work->model, kept, n_kept);
     const int n_crops = clamp_crops(fmin(stage->n_crops, most));
     QCNN_TRY(qcnn_refine_cache_new(work->model, kept, n_kept, (size_t)n_crops, training, error));
@@ -339,25 +340,38 @@ static size_t find_head(const qcnn_model *model)
     return head;
 }
 
-// Where training begins: at the first layer with a codebook, what lies before being the original's. Its input is kept, so it should be
-// no larger than the image, and all that follows has to depend on the image through it alone; otherwise at the image, 0.
-static qcnn_status find_first(const refinement *work, size_t *first, qcnn_error *error)
+static bool has_codebook(const qcnn_model *model, size_t n)
+{
+    const qcnn_node *node = &model->nodes[n];
+    const qcnn_tensor *weights = node->op == QCNN_OP_CONV || node->op == QCNN_OP_FC ? qcnn_node_weights(model, node) : NULL;
+    return weights && qcnn_is_codebook(weights);
+}
+
+// The first node with a codebook from node `n` on, or n_nodes.
+static size_t next_codebook(const qcnn_model *model, size_t n)
+{
+    while (n < model->n_nodes && !has_codebook(model, n))
+        n++;
+    return n;
+}
+
+// Where training begins: at the first layer with a codebook, or the second. Its input is kept, so it should be no larger than the image,
+// and all that follows has to depend on the image through it alone; otherwise at the image, node 0.
+static qcnn_status find_first(refinement *work, qcnn_error *error)
 {
     const qcnn_model *model = work->model;
-    size_t n = 0;
-    const qcnn_tensor *weights = NULL;
-    for (; n < model->n_nodes && !(weights && qcnn_is_codebook(weights)); n++)
-        weights =
-            model->nodes[n].op == QCNN_OP_CONV || model->nodes[n].op == QCNN_OP_FC ? qcnn_node_weights(model, &model->nodes[n]) : NULL;
-    n -= n > 0;
-    *first = 0;
+    size_t n = next_codebook(model, 0);
+    if (work->options->skip_first && model->nodes[n].inputs[0] == model->inputs[0] && next_codebook(model, n + 1) < model->n_nodes)
+        n = next_codebook(model, n + 1);
     if (qcnn_shape_elements(&model->values[model->nodes[n].inputs[0]].shape) > qcnn_shape_elements(&model->values[model->inputs[0]].shape))
         return QCNN_OK;
     qcnn_trainer *trial;
     const qcnn_train_options options = { .batch = QCNN_TRAIN_SLICES, .first_node = n };
     const qcnn_status status = qcnn_trainer_new(model, &options, &trial, error);
-    *first = status == QCNN_OK ? n : 0;
     qcnn_trainer_free(trial);
+    if (status == QCNN_OK)
+        work->first_node = n;
+    work->behind = work->first_node > next_codebook(model, 0);
     return status == QCNN_ERROR_UNSUPPORTED ? QCNN_OK : status;
 }
 
@@ -390,7 +404,7 @@ qcnn_status qcnn_refine(const qcnn_model *original, qcnn_model *compressed, cons
     work.n_held_out = options->n_held_out > 0 ? options->n_held_out : samples->n_images[QCNN_PART_HELD_OUT];
     work.head_node = find_head(compressed);
     QCNN_TRY(qcnn_model_copy(compressed, &work.model, error));
-    qcnn_status status = find_first(&work, &work.first_node, error);
+    qcnn_status status = find_first(&work, error);
     if (status == QCNN_OK) {
         set_steps(&work);
         status = run_stages(&work, error);

@@ -25,6 +25,7 @@ typedef struct qcnn_refine_options {
     double minutes;          // sets numbers of steps by a nominal speed
     qcnn_refine_stage whole; // every layer with codebooks
     qcnn_refine_stage head;  // then the fully-connected end alone
+    bool skip_first;         // a convolution that reads the image stays as it is, where others have codebooks: it costs most and errs least
     float temperature;       // of the softmax that is compared
     float mix;               // share of images that are mixtures of two crops
     float jitter;            // how far contrast and brightness vary
