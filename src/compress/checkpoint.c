@@ -95,8 +95,6 @@ qcnn_status qcnn_checkpoint_key(const qcnn_model *original, const qcnn_layer_set
     mix_number(key, (uint64_t)options->correction);
     mix_number(key, options->seed);
     mix(key, &options->rate_price, sizeof options->rate_price);
-    if (options->refine_minutes > 0)
-        mix(key, &options->refine_minutes, sizeof options->refine_minutes);
     mix_text(key, options->preprocess ? options->preprocess : qcnn_model_preprocessing(original));
     return mix_images(key, options->calibration, error);
 }

@@ -84,22 +84,25 @@ static qcnn_status compress_layers(qcnn_model *model, const qcnn_layer_setting *
 
 // ---- correction and refinement --------------------------------------------------------------------------------------
 
-typedef enum refine_part { REFINE_ALL, REFINE_WHOLE, REFINE_HEAD, REFINE_JOINT } refine_part;
+// What training is for: the last step of correction, or more of it.
+typedef enum refine_part { REFINE_JOINT, REFINE_ALL } refine_part;
 
-// Two thirds of the minutes go to the first stage, where there are two.
 static qcnn_refine_options refine_options(const qcnn_compress_options *options, refine_part part)
 {
     // The joint descent: the error of the response behind all convolutions, no answers, crops as they are.
     static const qcnn_refine_stage joint = { 32, 64, 0.005f, 0.003f, 0, 0, 1, 1024 };
     qcnn_refine_options refinement = qcnn_refine_options_default();
-    refinement.minutes = options->refine_minutes * (part == REFINE_ALL ? 1 : part == REFINE_WHOLE ? 2.0 / 3 : 1.0 / 3);
-    if (part == REFINE_HEAD)
-        refinement.whole.n_steps = 0;
+    refinement.minutes = options->refine_minutes;
     if (part == REFINE_JOINT) {
         refinement.whole = joint;
         refinement.head.n_steps = 0;
         refinement.mix = refinement.jitter = refinement.zoom = 0;
         refinement.n_looks = 2;
+    } else if (options->correction == QCNN_CORRECTION_NETWORK) { // layers fit each other by then: all together, at small rates
+        refinement.whole.rate = 0.003f;
+        refinement.whole.bias_rate = 0.0015f;
+        refinement.head.n_steps = 0;
+        refinement.skip_first = true;
     }
     refinement.seed = options->seed;
     refinement.parallel = options->parallel;
@@ -169,15 +172,14 @@ static qcnn_status descend(const qcnn_model *original, const qcnn_compress_optio
     return status == QCNN_ERROR_UNSUPPORTED || status == QCNN_ERROR_ARGUMENT ? QCNN_OK : status;
 }
 
-// Convolutions are corrected, descend together and are refined before the fully-connected layers are corrected. These would otherwise
-// learn to make up for errors that training then takes away. The first convolution waits too: with its few channels it errs little,
-// and while it is the original's, what lies before the second is computed once for both networks and no gradient passes it.
+// Convolutions are corrected and descend together before the fully-connected layers are corrected. These would otherwise learn to
+// make up for errors that the descent takes away. The first convolution waits too: with its few channels it errs little, and while it
+// is the original's, what lies before the second is computed once for both networks and no gradient passes it.
 static qcnn_status correct_in_halves(const qcnn_model *original, size_t rest, const qcnn_layer_setting *settings, qcnn_layer_setting *half,
                                      bool *kept, const qcnn_compress_options *options, qcnn_model *compressed, qcnn_error *error)
 {
     char checkpoint[4096];
-    qcnn_compress_options first = *options, second = *options;
-    first.refine_minutes = 0;
+    qcnn_compress_options second = *options;
     const int n_name = snprintf(checkpoint, sizeof checkpoint, "%s" QCNN_CHECKPOINT_REST, options->checkpoint ? options->checkpoint : "");
     second.checkpoint = options->checkpoint && n_name > 0 && (size_t)n_name < sizeof checkpoint ? checkpoint : NULL;
     const size_t waiting = find_first(original, settings);
@@ -185,23 +187,17 @@ static qcnn_status correct_in_halves(const qcnn_model *original, size_t rest, co
         half[n] = n < rest && n != waiting ? settings[n] : (qcnn_layer_setting){ 0 };
         kept[n] = half[n].subspace > 0;
     }
-    QCNN_TRY(qcnn_correct(original, half, &first, NULL, compressed, error));
-    if (are_coarse(original, rest, settings))
-        QCNN_TRY(descend(original, options, compressed, error));
-    if (options->refine_minutes > 0)
-        QCNN_TRY(refine(original, options, REFINE_WHOLE, compressed, error));
-    QCNN_TRY(qcnn_correct(original, settings, &second, kept, compressed, error));
-    return options->refine_minutes > 0 ? refine(original, options, REFINE_HEAD, compressed, error) : QCNN_OK;
+    QCNN_TRY(qcnn_correct(original, half, options, NULL, compressed, error));
+    QCNN_TRY(descend(original, options, compressed, error));
+    return qcnn_correct(original, settings, &second, kept, compressed, error);
 }
 
 static qcnn_status correct(const qcnn_model *original, const qcnn_layer_setting *settings, const qcnn_compress_options *options,
                            qcnn_model *compressed, qcnn_error *error)
 {
     const size_t rest = options->correction == QCNN_CORRECTION_NETWORK ? find_rest(original, settings) : 0;
-    if (rest == 0 || (options->refine_minutes <= 0 && !are_coarse(original, rest, settings))) {
-        QCNN_TRY(qcnn_correct(original, settings, options, NULL, compressed, error));
-        return options->refine_minutes > 0 ? refine(original, options, REFINE_ALL, compressed, error) : QCNN_OK;
-    }
+    if (rest == 0 || !are_coarse(original, rest, settings))
+        return qcnn_correct(original, settings, options, NULL, compressed, error);
     qcnn_layer_setting *half = qcnn_allocate_zeroed(original->n_nodes, sizeof *half);
     bool *kept = qcnn_allocate_zeroed(original->n_nodes, sizeof *kept);
     const qcnn_status status = half && kept ? correct_in_halves(original, rest, settings, half, kept, options, compressed, error)
@@ -220,7 +216,7 @@ static qcnn_status make_compressed(const qcnn_model *original, const qcnn_layer_
         QCNN_TRY(compress_layers(*compressed, settings, options, error));
     else
         QCNN_TRY(correct(original, settings, options, *compressed, error));
-    if (options->refine_minutes > 0 && options->correction == QCNN_CORRECTION_NONE)
+    if (options->refine_minutes > 0)
         QCNN_TRY(refine(original, options, REFINE_ALL, *compressed, error));
     QCNN_TRY(qcnn_model_finish(*compressed, options->rate_price > 0 || by_search(options), error));
     const char *kernels = qcnn_model_kernels(original);
