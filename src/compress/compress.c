@@ -90,7 +90,7 @@ typedef enum refine_part { REFINE_JOINT, REFINE_ALL } refine_part;
 static qcnn_refine_options refine_options(const qcnn_compress_options *options, refine_part part)
 {
     // The joint descent: the error of the response behind all convolutions, no answers, crops as they are.
-    static const qcnn_refine_stage joint = { 32, 64, 0.005f, 0.003f, 0, 0, 1, 1024 };
+    static const qcnn_refine_stage joint = { 32, 64, 0.005f, 0.003f, 0, 1, 1024 };
     qcnn_refine_options refinement = qcnn_refine_options_default();
     refinement.minutes = options->refine_minutes;
     if (part == REFINE_JOINT) {

@@ -20,8 +20,8 @@ static const double MOST_CACHE_BYTES = 1e9;
 qcnn_refine_options qcnn_refine_options_default(void)
 {
     return (qcnn_refine_options){ .minutes = 10,
-                                  .whole = { -1, 64, 0.005f, 0.003f, 0, 1, 0.3f, 0 },
-                                  .head = { -1, 128, 0.003f, 0.002f, 0, 1, 0.3f, 0 },
+                                  .whole = { -1, 64, 0.005f, 0.003f, 1, 0.3f, 0 },
+                                  .head = { -1, 128, 0.003f, 0.002f, 1, 0.3f, 0 },
                                   .temperature = 1,
                                   .mix = 0.5f,
                                   .jitter = 0.2f,
@@ -250,7 +250,6 @@ static qcnn_status new_trainers(const refinement *work, const qcnn_refine_stage 
     qcnn_train_options options = { .batch = stage->batch, .first_node = first, .parallel = work->options->parallel };
     QCNN_TRY(qcnn_trainer_new(work->original, &options, &run->teacher, error));
     options.backward = true;
-    options.latent = stage->latent_rate > 0;
     return qcnn_trainer_new(work->model, &options, &run->student, error);
 }
 

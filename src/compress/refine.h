@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Refinement: the codewords, assignments and biases of a compressed network are trained end to end so that it answers as the
+// Refinement: the codewords and biases of a compressed network are trained end to end so that it answers as the
 // original does, on crops of calibration images that nobody labelled (distillation). Images held out decide which state is kept.
 
 #ifndef QCNN_COMPRESS_REFINE_H
@@ -15,7 +15,6 @@ typedef struct qcnn_refine_stage {
     int batch;   // a multiple of 8
     float rate;  // of codewords, in units of their layer's weights (root mean square), at its highest
     float bias_rate;
-    float latent_rate;  // of assignments; 0: they stay
     float logit_weight; // of the divergence of the answers in the loss; 0: only the response in front of the fully-connected layers counts
     float feature_weight; // of the squared error of what fully-connected layers read, relative to its square
     int n_crops;          // whose activations are kept; 0: from the minutes

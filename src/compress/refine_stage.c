@@ -30,7 +30,6 @@ typedef struct workspace {
     size_t round;
     int n_classes;
     float **codewords, **biases; // of the best state
-    uint8_t **assignments;
     progress_state progress;
     qcnn_refine_block *blocks; // of a checkpoint
     size_t n_blocks;
@@ -42,15 +41,13 @@ typedef struct workspace {
 static qcnn_status new_best(const qcnn_trainer *trainer, workspace *work, qcnn_error *error)
 {
     work->codewords = qcnn_allocate_zeroed(trainer->n_weights, sizeof *work->codewords);
-    work->assignments = qcnn_allocate_zeroed(trainer->n_weights, sizeof *work->assignments);
     work->biases = qcnn_allocate_zeroed(trainer->n_biases, sizeof *work->biases);
-    if (!work->codewords || !work->assignments || !work->biases)
+    if (!work->codewords || !work->biases)
         return qcnn_fail_memory(error, trainer->n_weights * sizeof *work->codewords);
     for (size_t i = 0; i < trainer->n_weights; i++) {
         work->codewords[i] = qcnn_allocate(trainer->weights[i].n_codewords, sizeof(float));
-        work->assignments[i] = qcnn_allocate(trainer->weights[i].n_assignments, 1);
-        if (!work->codewords[i] || !work->assignments[i])
-            return qcnn_fail_memory(error, trainer->weights[i].n_assignments);
+        if (!work->codewords[i])
+            return qcnn_fail_memory(error, trainer->weights[i].n_codewords * sizeof(float));
     }
     for (size_t i = 0; i < trainer->n_biases; i++) {
         work->biases[i] = qcnn_allocate(trainer->biases[i].n, sizeof(float));
@@ -77,16 +74,12 @@ static qcnn_status open_workspace(const qcnn_refine_run *run, workspace *work, q
 
 static void close_workspace(const qcnn_trainer *trainer, workspace *work)
 {
-    for (size_t i = 0; i < trainer->n_weights; i++) {
-        if (work->codewords)
-            qcnn_release(work->codewords[i]);
-        if (work->assignments)
-            qcnn_release(work->assignments[i]);
-    }
+    for (size_t i = 0; work->codewords && i < trainer->n_weights; i++)
+        qcnn_release(work->codewords[i]);
     for (size_t i = 0; work->biases && i < trainer->n_biases; i++)
         qcnn_release(work->biases[i]);
-    void *const blocks[] = { work->codewords, work->assignments, work->biases, work->teacher, work->student,
-                             work->gradients, work->held_out,    work->picks,  work->order,   work->blocks };
+    void *const blocks[] = { work->codewords, work->biases, work->teacher, work->student, work->gradients,
+                             work->held_out,  work->picks,  work->order,   work->blocks };
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         qcnn_release(blocks[i]);
 }
@@ -97,7 +90,6 @@ static void copy_state(const qcnn_trainer *trainer, workspace *work, bool back)
     for (size_t i = 0; i < trainer->n_weights; i++) {
         qcnn_train_weights *w = &trainer->weights[i];
         memcpy(back ? w->codewords : work->codewords[i], back ? work->codewords[i] : w->codewords, w->n_codewords * sizeof(float));
-        memcpy(back ? w->assignments : work->assignments[i], back ? work->assignments[i] : w->assignments, w->n_assignments);
     }
     for (size_t i = 0; i < trainer->n_biases; i++) {
         qcnn_train_bias *b = &trainer->biases[i];
@@ -107,7 +99,7 @@ static void copy_state(const qcnn_trainer *trainer, workspace *work, bool back)
 
 // ---- checkpoints ----------------------------------------------------------------------------------------------------
 
-enum { BLOCKS_OF_WEIGHTS = 10, BLOCKS_OF_BIAS = 4 };
+enum { BLOCKS_OF_WEIGHTS = 4, BLOCKS_OF_BIAS = 4 };
 
 static void add_block(workspace *work, void *data, size_t n, size_t size)
 {
@@ -124,14 +116,8 @@ static qcnn_status list_blocks(const qcnn_trainer *trainer, workspace *work, qcn
     for (size_t i = 0; i < trainer->n_weights; i++) {
         qcnn_train_weights *w = &trainer->weights[i];
         float *const codewords[] = { w->codewords, w->first, w->second, work->codewords[i] };
-        float *const columns[] = { w->latent, w->latent_first, w->latent_second };
         for (int k = 0; k < 4; k++)
             add_block(work, codewords[k], w->n_codewords, sizeof(float));
-        for (int k = 0; k < 3; k++)
-            add_block(work, columns[k], w->n_columns, sizeof(float));
-        add_block(work, w->assignments, w->n_assignments, 1);
-        add_block(work, work->assignments[i], w->n_assignments, 1);
-        add_block(work, &w->price, 1, sizeof w->price);
     }
     for (size_t i = 0; i < trainer->n_biases; i++) {
         qcnn_train_bias *b = &trainer->biases[i];
@@ -150,7 +136,6 @@ static void set_key(const qcnn_refine_run *run, workspace *work)
                                run->student->batch,
                                run->stage->rate,
                                run->stage->bias_rate,
-                               run->stage->latent_rate,
                                (double)run->training->n,
                                run->stage->logit_weight,
                                run->stage->feature_weight,
@@ -262,8 +247,6 @@ static void train_step(const qcnn_refine_run *run, workspace *work, int step)
     fill_training(run, work, step);
     qcnn_train_forward(student);
     set_gradients(run, work);
-    student->step = step + 1;
-    student->latent_rate = run->stage->latent_rate * rate;
     qcnn_train_backward(student);
     qcnn_train_update(student,
                       &(qcnn_train_step){ .number = step + 1, .rate = run->stage->rate * rate, .bias_rate = run->stage->bias_rate * rate });

@@ -9,7 +9,6 @@
 #include "compress/gemm_bf16.h"
 
 static const double USUAL_FAN_IN = 1000;
-static const float FIRST_PRICE = 0.01f; // of a bit; it finds its level within some tens of steps
 
 // ---- which part of the graph ----------------------------------------------------------------------------------------
 
@@ -135,17 +134,15 @@ static qcnn_status set_value_forms(qcnn_trainer *trainer, qcnn_error *error)
     return QCNN_OK;
 }
 
-static qcnn_status new_weights(qcnn_trainer *trainer, const qcnn_tensor *tensor, bool conv, bool latent, qcnn_train_weights *weights,
-                               qcnn_error *error)
+static qcnn_status new_weights(qcnn_trainer *trainer, const qcnn_tensor *tensor, bool conv, qcnn_train_weights *weights, qcnn_error *error)
 {
     const qcnn_codebook *book = &tensor->codebook;
-    *weights = (qcnn_train_weights){ .tensor = (int)(tensor - trainer->model->tensors), .book = *book };
+    *weights = (qcnn_train_weights){ .tensor = (int)(tensor - trainer->model->tensors), .book = *book, .assignments = book->assignments };
     weights->n_assignments = (size_t)book->groups * (size_t)book->n_subspaces * (size_t)book->n_taps * (size_t)book->n_outputs;
     weights->n_columns = (size_t)book->groups * (size_t)book->n_inputs * (size_t)book->n_taps * (size_t)book->n_outputs;
     weights->n_codewords = (size_t)book->n_sets * (size_t)book->n_subspaces * (size_t)book->n_codewords * (size_t)book->subspace;
     qcnn_status status = QCNN_OK;
     weights->codewords = new_floats(weights->n_codewords, &status, error);
-    weights->assignments = qcnn_allocate(weights->n_assignments, 1);
     if (conv)
         weights->columns = new_floats(weights->n_columns, &status, error);
     if (trainer->backward) {
@@ -154,27 +151,15 @@ static qcnn_status new_weights(qcnn_trainer *trainer, const qcnn_tensor *tensor,
         weights->second = new_floats(weights->n_codewords, &status, error);
         if (conv)
             weights->column_gradients = new_floats(weights->n_columns * QCNN_TRAIN_SLICES, &status, error);
-        if (latent && book->subspace <= QCNN_TRAIN_MAX_LATENT_WIDTH) {
-            weights->latent = new_floats(weights->n_columns, &status, error);
-            weights->latent_first = new_floats(weights->n_columns, &status, error);
-            weights->latent_second = new_floats(weights->n_columns, &status, error);
-            weights->block_bits = qcnn_allocate_zeroed((size_t)book->groups * (size_t)book->n_subspaces, sizeof(double));
-            if (!weights->block_bits && status == QCNN_OK)
-                status = qcnn_fail_memory(error, (size_t)book->groups * (size_t)book->n_subspaces * sizeof(double));
-        }
     }
-    if (!weights->assignments && status == QCNN_OK)
-        status = qcnn_fail_memory(error, weights->n_assignments);
     if (status != QCNN_OK)
         return status;
     memcpy(weights->codewords, book->codewords, weights->n_codewords * sizeof(float));
-    memcpy(weights->assignments, book->assignments, weights->n_assignments);
     weights->book.codewords = weights->codewords;
-    weights->book.assignments = weights->assignments;
     return QCNN_OK;
 }
 
-// The root mean square of the columns, and what their assignments cost.
+// The root mean square of the columns.
 static void start_weights(qcnn_train_weights *weights)
 {
     const qcnn_codebook *book = &weights->book;
@@ -191,8 +176,6 @@ static void start_weights(qcnn_train_weights *weights)
         }
     weights->scale = (float)sqrt(sum / (double)weights->n_columns);
     weights->unit = weights->scale * (float)sqrt(USUAL_FAN_IN / ((double)book->n_inputs * book->n_taps));
-    weights->price = FIRST_PRICE;
-    weights->start_bits = qcnn_train_bits(weights);
 }
 
 static qcnn_status new_bias(const qcnn_trainer *trainer, const qcnn_tensor *tensor, float unit, qcnn_train_bias *bias, qcnn_error *error)
@@ -232,7 +215,7 @@ static bool is_shared(const qcnn_trainer *trainer, const qcnn_trainer *teacher, 
                       same_constant(qcnn_node_bias(trainer->model, node), qcnn_node_bias(teacher->model, other)));
 }
 
-static qcnn_status set_parameters(qcnn_trainer *trainer, qcnn_train_layer *layer, bool latent, qcnn_error *error)
+static qcnn_status set_parameters(qcnn_trainer *trainer, qcnn_train_layer *layer, qcnn_error *error)
 {
     const qcnn_node *node = layer->node;
     const qcnn_tensor *weights = qcnn_node_weights(trainer->model, node), *bias = qcnn_node_bias(trainer->model, node);
@@ -242,7 +225,7 @@ static qcnn_status set_parameters(qcnn_trainer *trainer, qcnn_train_layer *layer
         return QCNN_OK;
     qcnn_train_weights *own = &trainer->weights[trainer->n_weights];
     layer->weights = (int)trainer->n_weights++;
-    QCNN_TRY(new_weights(trainer, weights, node->op == QCNN_OP_CONV, latent, own, error));
+    QCNN_TRY(new_weights(trainer, weights, node->op == QCNN_OP_CONV, own, error));
     start_weights(own);
     if (!bias || !trainer->backward || count_readers(trainer->model, bias) != 1)
         return QCNN_OK;
@@ -321,7 +304,7 @@ static qcnn_status add_layer(qcnn_trainer *trainer, size_t n, const qcnn_train_o
         layer->window = qcnn_window_of(&node->attributes, &trainer->values[node->inputs[0]].shape, &trainer->values[node->output].shape);
     layer->shared = options->teacher && is_shared(trainer, options->teacher, n);
     if (node->op == QCNN_OP_CONV || node->op == QCNN_OP_FC)
-        QCNN_TRY(set_parameters(trainer, layer, options->latent, error));
+        QCNN_TRY(set_parameters(trainer, layer, error));
     QCNN_TRY(set_output(trainer, layer, options->teacher, error));
     const size_t floats = scratch_of(trainer, layer);
     trainer->scratch_floats = floats > trainer->scratch_floats ? floats : trainer->scratch_floats;
@@ -393,12 +376,10 @@ qcnn_status qcnn_trainer_new(const qcnn_model *model, const qcnn_train_options *
 
 static void free_weights(qcnn_train_weights *weights)
 {
-    float *const blocks[] = { weights->codewords,        weights->gradient, weights->first,        weights->second,       weights->columns,
-                              weights->column_gradients, weights->latent,   weights->latent_first, weights->latent_second };
+    float *const blocks[] = { weights->codewords, weights->gradient, weights->first,
+                              weights->second,    weights->columns,  weights->column_gradients };
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         qcnn_release(blocks[i]);
-    qcnn_release(weights->assignments);
-    qcnn_release(weights->block_bits);
 }
 
 void qcnn_trainer_free(qcnn_trainer *trainer)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Training a compressed network: its forward pass over a batch, the gradients of a loss at its logits, and the steps of its
-// codewords, assignments and biases. refine.c drives it; the original network, run by the same code, is the teacher.
+// codewords and biases. refine.c drives it; the original network, run by the same code, is the teacher.
 //
 // Results do not depend on the number of threads: work is cut into pieces whose number and order of summation are fixed.
 
@@ -19,9 +19,6 @@ enum { QCNN_TRAIN_SLICES = 8 };
 // Inputs of a fully-connected layer that are trained together, at most, where subspaces are not wider themselves.
 enum { QCNN_TRAIN_INPUT_TILE = 192 };
 
-// Assignments of wider subspaces are not trained.
-enum { QCNN_TRAIN_MAX_LATENT_WIDTH = 64 };
-
 // An activation of a batch. `rows`: [batch][channels], what fully-connected layers read and the logits are. Otherwise
 // [slice][channel][image of the slice][position], so that one GEMM serves several images.
 typedef struct qcnn_train_value {
@@ -39,17 +36,12 @@ typedef struct qcnn_train_weights {
     int tensor;                       // of the model
     qcnn_codebook book;               // points to the two below
     float *codewords;                 // [n_sets][M][K][C']
-    uint8_t *assignments;             // [groups][M][n_taps][n_outputs]
+    const uint8_t *assignments;       // [groups][M][n_taps][n_outputs], the model's
     float *gradient, *first, *second; // of the codewords; Adam's moments
     float *columns;                   // convolutions: decoded once a step
     float *column_gradients;          // convolutions: [slices] of them
-    float *latent;                    // NULL, or how far gradients have pushed each column from its codeword
-    float *latent_first, *latent_second;
-    float scale; // root mean square of the columns
-    float unit;  // of learning rates: the scale over the root of what an output sums, so that responses of wide layers move no faster
-    // Assignments are to take no more bits, entropy-coded, than at the start: rare codewords have a price, in squared weights a bit.
-    float price;
-    double start_bits, *block_bits;               // block_bits: [groups][M], of the last reassignment
+    float scale;                      // root mean square of the columns
+    float unit; // of learning rates: the scale over the root of what an output sums, so that responses of wide layers move no faster
     size_t n_columns, n_codewords, n_assignments; // elements
 } qcnn_train_weights;
 
@@ -86,14 +78,11 @@ typedef struct qcnn_trainer {
     size_t scratch_floats;
     float *gemm_scratch; // [workers][gemm_floats]; NULL: products in float32
     size_t gemm_floats;
-    float latent_rate; // of the running backward pass: latent weights of fully-connected layers step in it
-    int step;          // of the running backward pass, from 1
 } qcnn_trainer;
 
 typedef struct qcnn_train_options {
     int batch;                   // a multiple of QCNN_TRAIN_SLICES
     bool backward;               // false: forward only
-    bool latent;                 // assignments are trained too
     bool exact;                  // products in float32 where bfloat16 would be faster
     bool everywhere;             // gradients of all values, though nothing may be trained before them
     size_t first_node;           // not 0: layers before this node are left out, and its first input is what is given; all later layers must
@@ -172,15 +161,6 @@ void qcnn_train_decode(const qcnn_train_weights *weights, int group, int m, int 
 
 // Adds the gradients of columns [width][n_taps * n_outputs] of subspace m of a group to those of its codewords.
 void qcnn_train_gather(qcnn_train_weights *weights, int group, int m, const float *gradients);
-
-// Pushes the columns of subspace m of a group by their gradients and reassigns those pushed far.
-void qcnn_train_latent_block(const qcnn_trainer *trainer, qcnn_train_weights *weights, int group, int m, const float *gradients);
-
-// Bits of all assignments of the layer, coded by their frequencies in each subspace.
-double qcnn_train_bits(const qcnn_train_weights *weights);
-
-// Raises the price of bits while assignments take more of them than at the start, and lowers it while they take fewer.
-void qcnn_train_adjust_price(qcnn_train_weights *weights);
 
 // Sums the slices' gradients of a convolution's columns and gathers them; nothing for fully-connected layers, which did it.
 void qcnn_train_collect(const qcnn_trainer *trainer, qcnn_train_weights *weights);

@@ -146,12 +146,8 @@ static void backward_tile(void *argument, int index, int worker)
                                   .c = gradients,
                                   .ldc = (size_t)job->n_outputs };
     qcnn_train_gemm(trainer, &call, worker);
-    for (int m = first_m; m < end_m; m++) {
-        const float *of_m = gradients + (size_t)(m - first_m) * (size_t)book->subspace * (size_t)job->n_outputs;
-        qcnn_train_gather(job->weights, 0, m, of_m);
-        if (job->weights->latent && trainer->latent_rate > 0)
-            qcnn_train_latent_block(trainer, job->weights, 0, m, of_m);
-    }
+    for (int m = first_m; m < end_m; m++)
+        qcnn_train_gather(job->weights, 0, m, gradients + (size_t)(m - first_m) * (size_t)book->subspace * (size_t)job->n_outputs);
 }
 
 static void bias_gradient(const fc_job *job)

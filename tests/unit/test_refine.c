@@ -120,8 +120,8 @@ static qcnn_model *compress(const setting *all)
 static qcnn_refine_options small_options(void)
 {
     qcnn_refine_options options = qcnn_refine_options_default();
-    options.whole = (qcnn_refine_stage){ 30, 16, 0.02f, 0.02f, 0.02f, 1, 0.3f, 200 };
-    options.head = (qcnn_refine_stage){ 30, 16, 0.02f, 0.02f, 0.02f, 1, 0.3f, 100 };
+    options.whole = (qcnn_refine_stage){ 30, 16, 0.02f, 0.02f, 1, 0.3f, 200 };
+    options.head = (qcnn_refine_stage){ 30, 16, 0.02f, 0.02f, 1, 0.3f, 100 };
     options.n_looks = 3;
     return options;
 }
