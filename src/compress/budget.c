@@ -12,7 +12,7 @@
 #include "compress/search.h"
 
 enum { N_ATTEMPTS = 3, SURVEY_IMAGES = 128 };
-static const double ratio_tolerance = 0.015, ratio_promise = 0.02, drop_tolerance = 0.25;
+static const double ratio_tolerance = 0.019, ratio_promise = 0.02, drop_tolerance = 0.25;
 
 typedef struct budget {
     const qcnn_model *original;
