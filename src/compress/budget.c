@@ -111,7 +111,7 @@ static qcnn_status compress_to_ratio(budget *b, qcnn_error *error)
 {
     const double wanted = (double)qcnn_model_original_bytes(b->original) / b->options->ratio;
     aims tried = { .wanted = log(wanted), .widest = log(1.5) };
-    double asked = wanted;
+    double asked = 0.99 * wanted; // rather a little too small than too large
     for (int attempt = 0; attempt < N_ATTEMPTS; attempt++) {
         qcnn_search_result expected;
         double n_bytes = 0;
