@@ -232,7 +232,7 @@ static double slope_at(const qcnn_search *search, const qcnn_setting_curve *curv
     return log((below + 1) / (above + 1)) / log(4);
 }
 
-// `scale`: of the bytes of layers that are steered.
+// Without a budget nothing is steered: the price is what counts.
 static void write_settings(const qcnn_search *search, const qcnn_choice *choice, double budget, qcnn_layer_setting *settings)
 {
     double steered = 0;
@@ -245,7 +245,7 @@ static void write_settings(const qcnn_search *search, const qcnn_choice *choice,
             *setting = curve->setting;
             setting->price = layer->sensitivity > 0 && point.priced ? (float)(choice->price / layer->sensitivity) : 0;
             setting->expected_bytes = point.bits / 8;
-            setting->steered = setting->price > 0 && slope_at(search, curve, choice->price) > steerable;
+            setting->steered = budget > 0 && setting->price > 0 && slope_at(search, curve, choice->price) > steerable;
             if (pass == 0 && setting->steered)
                 steered += point.bits / 8;
             if (pass == 1 && setting->steered && budget > 0)
