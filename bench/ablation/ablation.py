@@ -25,6 +25,7 @@ CURVE = os.path.join(ROOT, "docs/loss_over_size.svg")
 CONV2 = "conv1=3/256/int8,conv2=2/128/int8/groups,conv3=2/128/int8,conv4=2/128/int8/groups,conv5=2/128/int8/groups"
 CONV2_COARSE = "conv1=3/256/int8,conv2=2/128/int8:31/groups,conv3=2/128/int8:31,conv4=2/128/int8:31/groups,conv5=2/128/int8:31/groups"
 CONV6 = "conv1=3/256/int8,conv2=6/128/int8/groups,conv3=6/128/int8,conv4=4/128/int8/groups,conv5=4/128/int8/groups"
+FINE = "conv2=4/128,conv3=4/128,conv4=4/128,conv5=4/128"
 GROUPS = "conv2=8/128/groups,conv4=8/128/groups,conv5=8/128/groups"
 FC4 = ",fc6=4/64/int8:31,fc7=4/64/int8:31,fc8=2/64/int8:31"
 FC8 = ",fc6=8/128/int8:15,fc7=4/64/int8:31,fc8=2/64/int8:31"
@@ -44,6 +45,7 @@ ROWS = [
     ("float16", "the same, codewords in float16", ["--set", "{float16}"], False, False),
     ("int8", "the same, codewords in int8", ["--set", "{int8}"], False, False),
     ("groups", "the same as front to back, groups of convolutions with codebooks of their own", ["--set", GROUPS], False, False),
+    ("fine", "the same as front to back, C'=4 in conv2 to conv5", ["--set", FINE], False, False),
     ("refine", "paper's settings, front to back, refined (`--refine 24`)", ["--refine", "24"], True, True),
     ("speed", "a price on bits, convolutions for speed (C'=6 and 4)", priced("5e-11", CONV6 + FC4), False, False),
     ("s25b", "a price of 5e-11, convolutions C'=2", priced("5e-11", CONV2 + FC4), False, True),
@@ -55,10 +57,10 @@ ROWS = [
     ("s55", "4e-10", priced("4e-10", CONV2_COARSE + FC8_SMALL), False, True),
     ("s72", "9.5e-10, fc7 C'=8 too", priced("9.5e-10", CONV2_COARSE + FC88), False, True),
     ("s82", "1.5e-9", priced("1.5e-9", CONV2_COARSE + FC88), False, True),
-    ("ratio25", "settings from the search: `--ratio 25`, which it missed", ["--ratio", "25"], True, False),
-    ("ratio35", "`--ratio 35`", ["--ratio", "35"], True, False),
-    ("ratio50", "`--ratio 50`", ["--ratio", "50"], True, False),
-    ("ratio70", "`--ratio 70`", ["--ratio", "70"], True, False),
+    ("ratio26", "settings from the search: `--ratio 26`", ["--ratio", "26"], True, False),
+    ("ratio36", "`--ratio 36`", ["--ratio", "36"], True, False),
+    ("ratio51", "`--ratio 51`", ["--ratio", "51"], True, False),
+    ("drop1", "`--max-drop 1`", ["--max-drop", "1"], True, False),
 ]
 
 PAPER = {"conv1": "3/128", "conv2": "8/128", "conv3": "8/128", "conv4": "8/128", "conv5": "8/128", "fc6": "4/32", "fc7": "4/32", "fc8": "1/16"}
