@@ -118,7 +118,7 @@ typedef struct qcnn_compress_options {
     // What a bit of an assignment is worth, in divergence of the class probabilities (nats): with error correction, assignments
     // are chosen for the sum of both, and cost fewer bits once entropy-coded. 0: only the error counts. About 1e-11 to 1e-9.
     double rate_price;
-    // Minutes on two processors of 2023 (AVX-512) for which codewords, assignments and biases are then trained end to end to answer
+    // Minutes on two processors of 2023 (AVX-512) for which codewords and biases are then trained end to end to answer
     // as the original does on the calibration images; 0: none. Sets the number of steps: the result does not depend on the clock.
     double refine_minutes;
     // NULL, or a file in which error correction keeps the layers it has finished, so that the same call goes on from there and ends

@@ -126,8 +126,10 @@ static void take_best(qcnn_choice *choice, double left)
     for (int i = 0; i < choice->problem->n_layers; i++) {
         uint8_t *taken = room->taken + (size_t)i * (N_STEPS + 1);
         const double least = burden_of(choice, i, choice->curves[i]);
-        for (int s = 0; s <= N_STEPS; s++)
+        for (int s = 0; s <= N_STEPS; s++) {
             room->next[s] = INFINITY;
+            taken[s] = (uint8_t)choice->curves[i]; // should no cost be finite
+        }
         for (int c = 0; c < choice->problem->layers[i].n_curves; c++) {
             const double cost = cost_of(choice, i, c), share = (burden_of(choice, i, c) - least) / left;
             if (share > 1)

@@ -122,7 +122,7 @@ static void hand_over(qcnn_model *copy, qcnn_model *compressed)
 // ---- how many steps -------------------------------------------------------------------------------------------------
 
 // Two processors of the kind this was written on take this many multiply-adds of convolutions a second, all in all; those of
-// fully-connected layers, which also decode and reassign millions of columns, cost some times as much.
+// fully-connected layers, which also decode millions of columns, cost some times as much.
 static const double NOMINAL_SPEED = 9e10, FC_COST = 3;
 
 // Multiply-adds of one image through the layers from node `first` on, times a factor for layers with and without codebooks; those
@@ -401,6 +401,8 @@ qcnn_status qcnn_refine(const qcnn_model *original, qcnn_model *compressed, cons
     QCNN_TRY(check(original, compressed, samples, options, error));
     refinement work = { .options = options, .samples = samples, .original = original, .report = report };
     work.n_held_out = options->n_held_out > 0 ? options->n_held_out : samples->n_images[QCNN_PART_HELD_OUT];
+    if (work.n_held_out > MOST_HELD_OUT)
+        work.n_held_out = MOST_HELD_OUT;
     work.head_node = find_head(compressed);
     QCNN_TRY(qcnn_model_copy(compressed, &work.model, error));
     qcnn_status status = find_first(&work, error);

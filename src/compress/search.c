@@ -146,6 +146,19 @@ static void note_down(const qcnn_search *search, found *f)
     }
 }
 
+// A file is not trusted for having the right sum: every number that leads to memory is checked.
+static bool is_sound(const qcnn_search *search, const found *f)
+{
+    const uint64_t n_nodes = search->original->n_nodes;
+    if (f->n_layers > n_nodes)
+        return false;
+    for (uint64_t i = 0; i < f->n_layers; i++)
+        if (f->layers[i].node >= n_nodes || !qcnn_node_weights(search->original, &search->original->nodes[f->layers[i].node]) ||
+            f->layers[i].n_curves < 1 || f->layers[i].n_curves > QCNN_MAX_CURVES)
+            return false;
+    return true;
+}
+
 static qcnn_status take_over(qcnn_search *search, const found *f, qcnn_error *error)
 {
     const size_t n_layers = (size_t)f->n_layers;
@@ -186,7 +199,7 @@ static qcnn_status resume(qcnn_search *search, const qcnn_samples *samples, cons
         return qcnn_fail_memory(error, found_bytes(search));
     const qcnn_refine_block block = { f, found_bytes(search) };
     qcnn_status status;
-    if (qcnn_refine_checkpoint_load(path, key, &block, 1)) {
+    if (qcnn_refine_checkpoint_load(path, key, &block, 1) && is_sound(search, f)) {
         status = take_over(search, f, error);
     } else {
         status = find_out(search, samples, judge, options, fixed, error);
