@@ -13,7 +13,7 @@
 
 enum { N_ATTEMPTS = 3, SURVEY_IMAGES = 128 };
 static const double ratio_tolerance = 0.019, ratio_promise = 0.02, drop_tolerance = 0.25;
-static const double drop_caution = 2; // times the estimate: what new images with their true classes may lose (docs/method.md)
+static const double first_caution = 2; // times what noise in the weights loses: fits of whole networks lose more at the same divergence
 
 typedef struct budget {
     const qcnn_model *original;
@@ -152,9 +152,9 @@ static qcnn_status try_divergence(budget *b, double divergence, double limit, do
 
 static qcnn_status compress_to_drop(budget *b, qcnn_error *error)
 {
-    const double limit = b->options->max_drop / 100 / drop_caution;
+    const double limit = b->options->max_drop / 100;
     aims tried = { .wanted = log((1 - drop_tolerance / 2) * limit), .widest = log(3) };
-    double divergence = limit / qcnn_search_drop_rate(b->search), drop = 0;
+    double divergence = limit / (first_caution * qcnn_search_drop_rate(b->search)), drop = 0;
     for (int attempt = 0; attempt < N_ATTEMPTS || (!b->best && attempt < 2 * N_ATTEMPTS); attempt++) {
         b->attempts.checkpoint = attempt == 0 ? b->options->checkpoint : NULL;
         QCNN_TRY(try_divergence(b, divergence, limit, &drop, error));
@@ -164,7 +164,7 @@ static qcnn_status compress_to_drop(budget *b, qcnn_error *error)
     }
     if (!b->best)
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "no settings lose as little as %g points: the least that was reached is %.2f",
-                         b->options->max_drop, 100 * drop_caution * drop);
+                         b->options->max_drop, 100 * drop);
     return QCNN_OK;
 }
 
