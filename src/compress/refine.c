@@ -13,7 +13,7 @@
 #include "compress/refine_stage.h"
 #include "compress/round.h"
 
-enum { CACHE_BATCH = 32, LEAST_CROPS = 64, MOST_CROPS = 16384, MAX_NAME_BYTES = 4096 };
+enum { CACHE_BATCH = 32, MOST_HELD_OUT = 1024, LEAST_CROPS = 64, MOST_CROPS = 16384, MAX_NAME_BYTES = 4096 };
 
 static const double MOST_CACHE_BYTES = 1e9;
 
