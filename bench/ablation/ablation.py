@@ -46,7 +46,7 @@ ROWS = [
     ("int8", "the same, codewords in int8", ["--set", "{int8}"], False, False),
     ("groups", "the same as front to back, groups of convolutions with codebooks of their own", ["--set", GROUPS], False, False),
     ("fine", "the same as front to back, C'=4 in conv2 to conv5", ["--set", FINE], False, False),
-    ("refine", "paper's settings, front to back, refined (`--refine 24`)", ["--refine", "24"], True, True),
+    ("refine", "paper's settings, front to back, refined (`--refine 24`, code of 2026-11-26)", ["--refine", "24"], True, True),
     ("speed", "a price on bits, convolutions for speed (C'=6 and 4)", priced("5e-11", CONV6 + FC4), False, False),
     ("s25b", "a price of 5e-11, convolutions C'=2", priced("5e-11", CONV2 + FC4), False, True),
     ("s25", "1e-10", priced("1e-10", CONV2 + FC4), False, True),
