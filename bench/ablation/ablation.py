@@ -60,7 +60,7 @@ ROWS = [
     ("ratio26", "settings from the search: `--ratio 26`", ["--ratio", "26"], True, False),
     ("ratio36", "`--ratio 36`", ["--ratio", "36"], True, False),
     ("ratio51", "`--ratio 51`", ["--ratio", "51"], True, False),
-    ("drop1", "`--max-drop 1`", ["--max-drop", "1"], True, False),
+    ("drop1", "`--max-drop 1`", ["--max-drop", "1"], True, True),
 ]
 
 PAPER = {"conv1": "3/128", "conv2": "8/128", "conv3": "8/128", "conv4": "8/128", "conv5": "8/128", "fc6": "4/32", "fc7": "4/32", "fc8": "1/16"}
