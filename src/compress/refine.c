@@ -59,23 +59,24 @@ static int largest_integer(const qcnn_codebook *book)
 static qcnn_status store_weights(qcnn_tensor *tensor, const qcnn_train_weights *weights, qcnn_error *error)
 {
     float *codewords = qcnn_allocate(weights->n_codewords, sizeof *codewords);
-    uint8_t *assignments = qcnn_allocate(weights->n_assignments, 1);
+    uint8_t *assignments = tensor->owned_assignments; // not trained: the compressed model's, until the tensor has a copy
     float *scales = tensor->owned_scales;
     const int largest = largest_integer(&tensor->codebook);
     const size_t n_scales = (size_t)weights->book.n_sets * (size_t)weights->book.n_subspaces;
     if (tensor->codebook.scales && !scales) // the compressed model's: rounding will need room of its own
         scales = qcnn_allocate(n_scales, sizeof *scales);
+    if (!assignments && (assignments = qcnn_allocate(weights->n_assignments, 1)))
+        memcpy(assignments, weights->assignments, weights->n_assignments);
     if (!codewords || !assignments || (tensor->codebook.scales && !scales)) {
         qcnn_release(codewords);
-        qcnn_release(assignments);
+        if (!tensor->owned_assignments)
+            qcnn_release(assignments);
         return qcnn_fail_memory(error, weights->n_assignments);
     }
     memcpy(codewords, weights->codewords, weights->n_codewords * sizeof *codewords);
-    memcpy(assignments, weights->assignments, weights->n_assignments);
     if (scales && !tensor->owned_scales)
         memcpy(scales, tensor->codebook.scales, n_scales * sizeof *scales);
     qcnn_release(tensor->owned_data);
-    qcnn_release(tensor->owned_assignments);
     tensor->codebook.codewords = tensor->owned_data = codewords;
     tensor->codebook.assignments = tensor->owned_assignments = assignments;
     tensor->codebook.scales = tensor->owned_scales = scales;
