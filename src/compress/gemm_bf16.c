@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { ROWS = QCNN_GEMM_BF16_ROWS, COLUMNS = QCNN_GEMM_BF16_COLUMNS, DEPTH = 512, WIDTH = 256 }; // tile of C; block of B
+enum { ROWS = QCNN_GEMM_BF16_ROWS, COLUMNS = QCNN_GEMM_BF16_COLUMNS, DEPTH = QCNN_BF16_DEPTH, WIDTH = 256 }; // tile of C; block of B
 
 static int padded(int n, int side)
 {
@@ -48,9 +48,25 @@ TARGET static inline __m512i pairs_of_rows(__m512 low, __m512 high)
     return _mm512_or_si512(l, _mm512_slli_epi32(h, 16));
 }
 
-// Panels of `side` rows or columns: to[panel][k / 2][side]. Along k the source has stride k_stride, along the other dimension
-// n_stride, one of which is 1. What lies beyond n and k is zero.
-TARGET static void pack(const float *from, size_t n_stride, size_t k_stride, int n, int k, int side, uint32_t *to)
+// Rows along which k runs: 16 words of each at a time, then spread over the panel.
+TARGET static void pack_along_k(const float *source, size_t n_stride, int count, int k, int side, uint32_t *to)
+{
+    const __m512i lanes =
+        _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), _mm512_set1_epi32(side));
+    for (int i = 0; i < count; i++) {
+        const float *row = source + (size_t)i * n_stride;
+        int p = 0;
+        for (; 2 * p + 32 <= k; p += 16)
+            _mm512_i32scatter_epi32(to + (size_t)p * (size_t)side + (size_t)i, lanes,
+                                    (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(row + 2 * p + 16), _mm512_loadu_ps(row + 2 * p)), 4);
+        for (; p < k / 2; p++)
+            to[(size_t)p * (size_t)side + (size_t)i] = pair_of(row[2 * p], row[2 * p + 1]);
+        if (k % 2)
+            to[(size_t)p * (size_t)side + (size_t)i] = half_of(row[k - 1]);
+    }
+}
+
+TARGET void qcnn_bf16_pack(const float *from, size_t n_stride, size_t k_stride, int n, int k, int side, uint32_t *to)
 {
     const int pairs = (k + 1) / 2;
     for (int first = 0; first < n; first += side, to += (size_t)pairs * (size_t)side) {
@@ -70,13 +86,7 @@ TARGET static void pack(const float *from, size_t n_stride, size_t k_stride, int
             }
             continue;
         }
-        for (int i = 0; i < count; i++) {
-            const float *row = source + (size_t)i * n_stride;
-            for (int p = 0; p < k / 2; p++)
-                to[(size_t)p * (size_t)side + (size_t)i] = pair_of(row[2 * p], row[2 * p + 1]);
-            if (k % 2)
-                to[(size_t)(pairs - 1) * (size_t)side + (size_t)i] = half_of(row[k - 1]);
-        }
+        pack_along_k(source, n_stride, count, k, side, to);
     }
 }
 
@@ -96,15 +106,63 @@ TARGET static void tile(int pairs, const uint32_t *a, const uint32_t *b, int row
         }
     }
     const __mmask16 first = columns < 16 ? (__mmask16)((1u << columns) - 1) : (__mmask16)0xffff;
-    const __mmask16 second = columns <= 16 ? 0 : columns < 32 ? (__mmask16)((1u << (columns - 16)) - 1) : (__mmask16)0xffff;
+    const __mmask16 second = columns < 32 ? (__mmask16)((1u << (columns - 16)) - 1) : (__mmask16)0xffff;
 #pragma GCC unroll 12
     for (int r = 0; r < ROWS; r++) {
         if (r >= rows)
             break;
         float *to = c + (size_t)r * ldc;
         _mm512_mask_storeu_ps(to, first, add ? _mm512_add_ps(_mm512_maskz_loadu_ps(first, to), sums[r][0]) : sums[r][0]);
-        if (second)
-            _mm512_mask_storeu_ps(to + 16, second, add ? _mm512_add_ps(_mm512_maskz_loadu_ps(second, to + 16), sums[r][1]) : sums[r][1]);
+        _mm512_mask_storeu_ps(to + 16, second, add ? _mm512_add_ps(_mm512_maskz_loadu_ps(second, to + 16), sums[r][1]) : sums[r][1]);
+    }
+}
+
+// The same for at most half as many columns.
+TARGET static void narrow_tile(int pairs, const uint32_t *a, const uint32_t *b, int rows, int columns, bool add, float *c, size_t ldc)
+{
+    __m512 sums[ROWS];
+    for (int r = 0; r < ROWS; r++)
+        sums[r] = _mm512_setzero_ps();
+    for (int p = 0; p < pairs; p++, a += ROWS, b += COLUMNS) {
+        const __m512bh x = (__m512bh)_mm512_loadu_si512(b);
+#pragma GCC unroll 12
+        for (int r = 0; r < ROWS; r++)
+            sums[r] = _mm512_dpbf16_ps(sums[r], (__m512bh)_mm512_set1_epi32((int)a[r]), x);
+    }
+    const __mmask16 mask = columns < 16 ? (__mmask16)((1u << columns) - 1) : (__mmask16)0xffff;
+#pragma GCC unroll 12
+    for (int r = 0; r < ROWS; r++) {
+        if (r >= rows)
+            break;
+        float *to = c + (size_t)r * ldc;
+        _mm512_mask_storeu_ps(to, mask, add ? _mm512_add_ps(_mm512_maskz_loadu_ps(mask, to), sums[r]) : sums[r]);
+    }
+}
+
+void qcnn_bf16_multiply(int m, int n, int pairs, const uint32_t *a, const uint32_t *b, bool add, float *c, size_t ldc)
+{
+    for (int i = 0; i < m; i += ROWS)
+        for (int j = 0; j < n; j += COLUMNS)
+            (n - j > COLUMNS / 2 ? tile : narrow_tile)(pairs, a + (size_t)i * (size_t)pairs, b + (size_t)j * (size_t)pairs,
+                                                       m - i < ROWS ? m - i : ROWS, n - j < COLUMNS ? n - j : COLUMNS, add,
+                                                       c + (size_t)i * ldc + (size_t)j, ldc);
+}
+
+TARGET void qcnn_bf16_round(const float *from, size_t n, uint16_t *to)
+{
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        _mm256_storeu_si256((__m256i *)(void *)(to + i), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(from + i)));
+    for (; i < n; i++)
+        to[i] = (uint16_t)half_of(from[i]);
+}
+
+TARGET void qcnn_bf16_interleave(const uint16_t *low, const uint16_t *high, size_t n, uint32_t *to)
+{
+    for (size_t i = 0; i < n; i += 16) {
+        const __m512i l = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(low + i)));
+        const __m512i h = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(high + i)));
+        _mm512_storeu_si512(to + i, _mm512_or_si512(l, _mm512_slli_epi32(h, 16)));
     }
 }
 
@@ -115,16 +173,12 @@ void qcnn_gemm_bf16(const qcnn_gemm_call *call, float *scratch)
         const int depth = call->k - k < DEPTH ? call->k - k : DEPTH, pairs = (depth + 1) / 2;
         uint32_t *const block = panels + (size_t)pairs * (size_t)padded(call->m, ROWS);
         const float *a = call->a + (call->transpose_a ? (size_t)k * call->lda : (size_t)k);
-        pack(a, call->transpose_a ? 1 : call->lda, call->transpose_a ? call->lda : 1, call->m, depth, ROWS, panels);
+        qcnn_bf16_pack(a, call->transpose_a ? 1 : call->lda, call->transpose_a ? call->lda : 1, call->m, depth, ROWS, panels);
         for (int n = 0; n < call->n; n += WIDTH) {
             const int width = call->n - n < WIDTH ? call->n - n : WIDTH;
             const float *b = call->b + (call->transpose_b ? (size_t)n * call->ldb + (size_t)k : (size_t)k * call->ldb + (size_t)n);
-            pack(b, call->transpose_b ? call->ldb : 1, call->transpose_b ? 1 : call->ldb, width, depth, COLUMNS, block);
-            for (int i = 0; i < call->m; i += ROWS)
-                for (int j = 0; j < width; j += COLUMNS)
-                    tile(pairs, panels + (size_t)i * (size_t)pairs, block + (size_t)j * (size_t)pairs,
-                         call->m - i < ROWS ? call->m - i : ROWS, width - j < COLUMNS ? width - j : COLUMNS, k > 0 || call->beta != 0,
-                         call->c + (size_t)i * call->ldc + (size_t)(n + j), call->ldc);
+            qcnn_bf16_pack(b, call->transpose_b ? call->ldb : 1, call->transpose_b ? 1 : call->ldb, width, depth, COLUMNS, block);
+            qcnn_bf16_multiply(call->m, width, pairs, panels, block, k > 0 || call->beta != 0, call->c + n, call->ldc);
         }
     }
 }
@@ -140,6 +194,26 @@ void qcnn_gemm_bf16(const qcnn_gemm_call *call, float *scratch)
 {
     (void)scratch;
     qcnn_gemm_serial(call);
+}
+
+void qcnn_bf16_pack(const float *from, size_t n_stride, size_t k_stride, int n, int k, int side, uint32_t *to)
+{
+    (void)from, (void)n_stride, (void)k_stride, (void)n, (void)k, (void)side, (void)to;
+}
+
+void qcnn_bf16_multiply(int m, int n, int pairs, const uint32_t *a, const uint32_t *b, bool add, float *c, size_t ldc)
+{
+    (void)m, (void)n, (void)pairs, (void)a, (void)b, (void)add, (void)c, (void)ldc;
+}
+
+void qcnn_bf16_round(const float *from, size_t n, uint16_t *to)
+{
+    (void)from, (void)n, (void)to;
+}
+
+void qcnn_bf16_interleave(const uint16_t *low, const uint16_t *high, size_t n, uint32_t *to)
+{
+    (void)low, (void)high, (void)n, (void)to;
 }
 
 #endif

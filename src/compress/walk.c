@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Walking samples through a network. A stretch is run by sessions of a model that holds its nodes alone, one a worker; a
-// fully-connected layer at its start is a matrix product over many samples instead, because one sample at a time would read
-// all its weights again and again.
+// Walking samples through a network. A stretch is run by itself (stretch.h); a fully-connected layer at its start is a matrix product
+// over many samples instead, because one sample at a time would read all its weights again and again.
 
 #include "compress/walk.h"
 
@@ -10,6 +9,7 @@
 #include "base/parallel.h"
 #include "compress/blas.h"
 #include "compress/half.h"
+#include "compress/stretch.h"
 #include "kernels/kernels.h"
 
 enum { MAX_CHUNK = 256 };
@@ -28,12 +28,6 @@ typedef struct stop {
     int n_kept;
 } stop;
 
-typedef struct walk_worker {
-    qcnn_session *session;
-    float **inputs;  // of the session
-    float **outputs; // likewise
-} walk_worker;
-
 struct qcnn_walk {
     const qcnn_model *model;
     qcnn_walk_samples samples;
@@ -44,9 +38,8 @@ struct qcnn_walk {
     int x, chunk;      // the value that becomes known; samples at once
     size_t n_elements; // of one sample of it
     bool keep;
-    stop next;           // filled while keeping; shares what it can with base
-    qcnn_model *segment; // its nodes, or NULL: none to run by sessions
-    walk_worker *workers;
+    stop next;                   // filled while keeping; shares what it can with base
+    qcnn_stretch *stretch;       // its nodes; NULL: none but what follows
     const qcnn_node *fc;         // the fully-connected layer at its start, or NULL
     float *fc_weights;           // decoded; NULL: those of the model
     float *fc_input, *fc_output; // [chunk][rows * inputs], [chunk][rows * outputs]
@@ -154,7 +147,7 @@ static qcnn_status plan_next(qcnn_walk *walk, qcnn_error *error)
     return QCNN_OK;
 }
 
-// ---- the stretch as a model -----------------------------------------------------------------------------------------
+// ---- the stretch ----------------------------------------------------------------------------------------------------
 
 // Whether a value is wanted from the stretch: the next node's input, or what is kept and was not before.
 static bool is_wanted(const qcnn_walk *walk, int value)
@@ -162,85 +155,18 @@ static bool is_wanted(const qcnn_walk *walk, int value)
     return value == walk->x || (walk->keep && find_kept(&walk->next, value) && !find_kept(&walk->base, value));
 }
 
-// Drops the nodes that are not in first..end - 1.
-static void cut_nodes(qcnn_model *model, size_t first, size_t end)
-{
-    size_t n_left = 0;
-    for (size_t n = 0; n < model->n_nodes; n++) {
-        if (n >= first && n < end) {
-            model->nodes[n_left++] = model->nodes[n];
-            continue;
-        }
-        qcnn_release(model->nodes[n].name);
-        qcnn_release(model->nodes[n].inputs);
-        qcnn_release(model->nodes[n].decoded);
-    }
-    model->n_nodes = n_left;
-}
-
-// Inputs are what the nodes read and none of them writes, outputs what is wanted of what they write.
-static qcnn_status set_ports(const qcnn_walk *walk, qcnn_model *segment, qcnn_error *error)
-{
-    segment->n_inputs = segment->n_outputs = 0;
-    for (size_t v = 0; v < segment->n_values; v++) {
-        bool read = false, written = false;
-        for (size_t n = 0; n < segment->n_nodes; n++) {
-            written = written || segment->nodes[n].output == (int)v;
-            for (int i = 0; i < segment->nodes[n].n_inputs; i++)
-                read = read || segment->nodes[n].inputs[i] == (int)v;
-        }
-        if (read && !written && segment->values[v].tensor < 0)
-            QCNN_TRY(qcnn_model_add_input(segment, (int)v, error));
-        if (written && is_wanted(walk, (int)v))
-            QCNN_TRY(qcnn_model_add_output(segment, (int)v, error));
-    }
-    return QCNN_OK;
-}
-
-static qcnn_status build_segment(qcnn_walk *walk, size_t first, qcnn_error *error)
+static qcnn_status build_stretch(qcnn_walk *walk, size_t first, qcnn_error *error)
 {
     if (first == walk->node)
         return QCNN_OK;
-    QCNN_TRY(qcnn_model_copy(walk->model, &walk->segment, error));
-    cut_nodes(walk->segment, first, walk->node);
-    QCNN_TRY(set_ports(walk, walk->segment, error));
-    if (walk->segment->n_outputs == 0) { // nothing that these nodes compute is needed yet
-        qcnn_model_free(walk->segment);
-        walk->segment = NULL;
-        return QCNN_OK;
-    }
-    const char *kernels = qcnn_model_kernels(walk->model);
-    return qcnn_model_prepare(walk->segment, *kernels ? kernels : NULL, error);
-}
-
-static qcnn_status new_buffers(const qcnn_model *model, const int *values, size_t n, float ***buffers, qcnn_error *error)
-{
-    *buffers = qcnn_allocate_zeroed(n, sizeof **buffers);
-    if (!*buffers)
-        return qcnn_fail_memory(error, n * sizeof **buffers);
-    for (size_t i = 0; i < n; i++) {
-        const size_t n_elements = (size_t)qcnn_shape_elements(&model->values[values[i]].shape);
-        (*buffers)[i] = qcnn_allocate(n_elements, sizeof(float));
-        if (!(*buffers)[i])
-            return qcnn_fail_memory(error, n_elements * sizeof(float));
-    }
-    return QCNN_OK;
-}
-
-static qcnn_status new_workers(qcnn_walk *walk, qcnn_error *error)
-{
-    const int n = qcnn_n_workers(walk->parallel);
-    const qcnn_model *segment = walk->segment;
-    walk->workers = qcnn_allocate_zeroed((size_t)n, sizeof *walk->workers);
-    if (!walk->workers)
-        return qcnn_fail_memory(error, (size_t)n * sizeof *walk->workers);
-    for (int i = 0; segment && i < n; i++) {
-        walk_worker *worker = &walk->workers[i];
-        QCNN_TRY(qcnn_session_create(segment, NULL, &worker->session, error));
-        QCNN_TRY(new_buffers(segment, segment->inputs, segment->n_inputs, &worker->inputs, error));
-        QCNN_TRY(new_buffers(segment, segment->outputs, segment->n_outputs, &worker->outputs, error));
-    }
-    return QCNN_OK;
+    bool *wanted = qcnn_allocate(walk->model->n_values, sizeof *wanted);
+    if (!wanted)
+        return qcnn_fail_memory(error, walk->model->n_values);
+    for (size_t v = 0; v < walk->model->n_values; v++)
+        wanted[v] = is_wanted(walk, (int)v);
+    const qcnn_status status = qcnn_stretch_new(walk->model, first, walk->node, wanted, walk->parallel, &walk->stretch, error);
+    qcnn_release(wanted);
+    return status;
 }
 
 // ---- a fully-connected layer at the start ---------------------------------------------------------------------------
@@ -330,23 +256,23 @@ static void keep_value(const qcnn_walk *walk, int value, int sample, const float
         qcnn_halves_of(tensor, kept->data + (size_t)sample * kept->n_elements, kept->n_elements);
 }
 
-static qcnn_status walk_sample(qcnn_walk *walk, int sample, walk_worker *worker, qcnn_error *error)
+static qcnn_status walk_sample(qcnn_walk *walk, int sample, int worker, qcnn_error *error)
 {
     float *x = walk->inputs + (size_t)(sample - walk->first) * walk->n_elements;
-    bool found = false;
-    if (walk->segment) {
-        for (size_t i = 0; i < walk->segment->n_inputs; i++)
-            QCNN_TRY(read_value(walk, walk->segment->inputs[i], sample, worker->inputs[i], error));
-        qcnn_run(worker->session, (const float *const *)worker->inputs, worker->outputs);
-        for (size_t i = 0; i < walk->segment->n_outputs; i++) {
-            const int value = walk->segment->outputs[i];
-            keep_value(walk, value, sample, worker->outputs[i]);
-            if (value == walk->x)
-                memcpy(x, worker->outputs[i], walk->n_elements * sizeof *x);
-            found = found || value == walk->x;
-        }
+    const float *found = NULL;
+    if (walk->stretch) {
+        for (size_t v = 0; v < walk->model->n_values; v++)
+            if (qcnn_stretch_reads(walk->stretch, (int)v))
+                QCNN_TRY(read_value(walk, (int)v, sample, qcnn_stretch_value(walk->stretch, (int)v, worker), error));
+        qcnn_stretch_run(walk->stretch, worker);
+        for (size_t v = 0; v < walk->model->n_values; v++)
+            if (is_wanted(walk, (int)v) && qcnn_stretch_value(walk->stretch, (int)v, worker) && !qcnn_stretch_reads(walk->stretch, (int)v))
+                keep_value(walk, (int)v, sample, qcnn_stretch_value(walk->stretch, (int)v, worker));
+        found = qcnn_stretch_reads(walk->stretch, walk->x) ? NULL : qcnn_stretch_value(walk->stretch, walk->x, worker);
     }
-    if (!found)
+    if (found)
+        memcpy(x, found, walk->n_elements * sizeof *x);
+    else
         QCNN_TRY(read_value(walk, walk->x, sample, x, error));
     if (walk->fc && is_wanted(walk, walk->fc->output))
         keep_value(walk, walk->fc->output, sample, walk->fc_output + (size_t)(sample - walk->first) * elements_of(walk, walk->fc->output));
@@ -356,7 +282,7 @@ static qcnn_status walk_sample(qcnn_walk *walk, int sample, walk_worker *worker,
 static void walk_task(void *argument, int index, int worker)
 {
     qcnn_walk *walk = argument;
-    walk->errors[index].status = walk_sample(walk, walk->first + index, &walk->workers[worker], &walk->errors[index]);
+    walk->errors[index].status = walk_sample(walk, walk->first + index, worker, &walk->errors[index]);
 }
 
 // ---- public ---------------------------------------------------------------------------------------------------------
@@ -392,33 +318,16 @@ qcnn_status qcnn_walk_fork(const qcnn_walk *walk, const qcnn_model *model, qcnn_
     return QCNN_OK;
 }
 
-static void free_workers(qcnn_walk *walk)
-{
-    for (int i = 0; walk->workers && i < qcnn_n_workers(walk->parallel); i++) {
-        walk_worker *worker = &walk->workers[i];
-        for (size_t j = 0; worker->inputs && j < walk->segment->n_inputs; j++)
-            qcnn_release(worker->inputs[j]);
-        for (size_t j = 0; worker->outputs && j < walk->segment->n_outputs; j++)
-            qcnn_release(worker->outputs[j]);
-        qcnn_release(worker->inputs);
-        qcnn_release(worker->outputs);
-        qcnn_session_free(worker->session);
-    }
-    qcnn_release(walk->workers);
-    walk->workers = NULL;
-}
-
 // What a stretch needs beyond base and next.
 static void free_stretch(qcnn_walk *walk)
 {
-    free_workers(walk);
-    qcnn_model_free(walk->segment);
+    qcnn_stretch_free(walk->stretch);
     qcnn_release(walk->fc_weights);
     qcnn_release(walk->fc_input);
     qcnn_release(walk->fc_output);
     qcnn_release(walk->inputs);
     qcnn_release(walk->errors);
-    walk->segment = NULL;
+    walk->stretch = NULL;
     walk->fc = NULL;
     walk->fc_weights = walk->fc_input = walk->fc_output = walk->inputs = NULL;
     walk->errors = NULL;
@@ -449,8 +358,7 @@ qcnn_status qcnn_walk_begin(qcnn_walk *walk, size_t node, uint64_t keep_bytes, q
     walk->fc = leading_fc(walk);
     if (walk->fc)
         QCNN_TRY(begin_fc(walk, error));
-    QCNN_TRY(build_segment(walk, walk->base.node + (walk->fc ? 1 : 0), error));
-    QCNN_TRY(new_workers(walk, error));
+    QCNN_TRY(build_stretch(walk, walk->base.node + (walk->fc ? 1 : 0), error));
     walk->inputs = qcnn_allocate((size_t)walk->chunk * walk->n_elements, sizeof(float));
     walk->errors = qcnn_allocate_zeroed((size_t)walk->chunk, sizeof *walk->errors);
     if (!walk->inputs || !walk->errors)
