@@ -167,6 +167,16 @@ qcnn_status qcnn_checkpoint_save(const qcnn_model *compressed, const qcnn_compre
     return status;
 }
 
+// A file that is written beside its place and renamed, and what a kill may have left of one.
+static void remove_whole(const char *path)
+{
+    char part[MAX_NAME_BYTES];
+    const int n = snprintf(part, sizeof part, "%s.new", path);
+    unlink(path);
+    if (n > 0 && n < MAX_NAME_BYTES)
+        unlink(part);
+}
+
 void qcnn_checkpoint_remove(const char *path)
 {
     char previous[MAX_NAME_BYTES], rest[MAX_NAME_BYTES];
@@ -175,7 +185,7 @@ void qcnn_checkpoint_remove(const char *path)
         unlink(previous);
     qcnn_refine_checkpoint_remove(path);
     if (snprintf(previous, sizeof previous, "%s" QCNN_CHECKPOINT_SEARCH, path) < MAX_NAME_BYTES)
-        unlink(previous);
+        remove_whole(previous);
     if (snprintf(previous, sizeof previous, "%s" QCNN_CHECKPOINT_JOINT, path) < MAX_NAME_BYTES)
         qcnn_refine_checkpoint_remove(previous);
     const int n = snprintf(previous, sizeof previous, "%s" QCNN_CHECKPOINT_REST, path);

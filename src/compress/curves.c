@@ -60,14 +60,12 @@ static int groups_of(const qcnn_node *node)
 // A curve without its numbers: a setting, the time of a run, the memory that its weights unfold to.
 static void add_curve(const qcnn_model *original, const qcnn_node *node, const qcnn_layer_setting *setting, qcnn_layer_curves *curves)
 {
-    static const float some = 0;
     const bool book = setting->subspace > 0;
     qcnn_tensor tensor = { .shape = qcnn_node_weights(original, node)->shape, .data_type = book ? QCNN_FLOAT32 : setting->codeword_type };
     if (book) {
         tensor.codebook =
             qcnn_codebook_form(&tensor.shape, groups_of(node), setting->set_per_group, setting->subspace, setting->n_codewords);
         tensor.codebook.codeword_type = setting->codeword_type;
-        tensor.codebook.codewords = &some;
     }
     const qcnn_layer_cost cost =
         qcnn_cost(original->prices, node, &tensor, &original->values[node->inputs[0]].shape, &original->values[node->output].shape);
