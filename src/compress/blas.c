@@ -198,3 +198,8 @@ void qcnn_cholesky_solve(int n, const float *u, size_t ldu, int n_columns, float
     solve_job job = { n, n_columns, u, b, ldu, ldb };
     qcnn_for(parallel, (n_columns + COLUMNS - 1) / COLUMNS, solve_tile, &job);
 }
+
+void qcnn_symmetric_product(int n, const float *a, size_t lda, const float *x, float *y)
+{
+    cblas_ssymv(CblasRowMajor, CblasUpper, n, 1, a, (int)lda, x, 1, 0, y, 1);
+}

@@ -28,6 +28,9 @@ typedef struct qcnn_gemm_call {
 void qcnn_gemm(const qcnn_gemm_call *call, const qcnn_parallel *parallel);
 void qcnn_gemm_serial(const qcnn_gemm_call *call); // on the calling thread, for use inside a task
 
+// y = A x for a symmetric A (n x n) of which the upper triangle is read; on the calling thread.
+void qcnn_symmetric_product(int n, const float *a, size_t lda, const float *x, float *y);
+
 // The upper triangle of C (n x n) += alpha A^T A with A (k x n); what lies below the diagonal is left as it is.
 void qcnn_gram_add(int n, int k, float alpha, const float *a, size_t lda, float *c, size_t ldc, const qcnn_parallel *parallel);
 
@@ -36,7 +39,8 @@ void qcnn_mirror_upper(int n, float *c, size_t ldc, const qcnn_parallel *paralle
 void qcnn_mirror_lower(int n, float *c, size_t ldc, const qcnn_parallel *parallel);
 
 // A = U^T U for the symmetric positive definite A (n x n) of which only the upper triangle is read and replaced by U; below the
-// diagonal nothing changes, so that a full A can be had back (qcnn_mirror_lower, and the diagonal from a copy). False when A is not positive definite; it is then partly overwritten.
+// diagonal nothing changes, so that a full A can be had back (qcnn_mirror_lower, and the diagonal from a copy). False when A is not
+// positive definite; it is then partly overwritten.
 bool qcnn_cholesky(int n, float *a, size_t lda, const qcnn_parallel *parallel);
 
 // B (n x n_columns) = A^-1 B, with U from qcnn_cholesky.

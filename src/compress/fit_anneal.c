@@ -7,11 +7,13 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/parallel.h"
 #include "base/rng.h"
 #include "compress/fit_state.h"
+#include "compress/gemm_bf16.h"
 #include "compress/nearest.h"
 
-enum { SOLVE_EVERY = 8 };
+enum { SOLVE_EVERY = 2, RENEW_EVERY = 16 }; // sweeps between two solves, and between residuals computed anew
 
 // In mean errors of a block of an output.
 static const double first_temperature = 0.55, last_temperature = 0.05;
@@ -48,16 +50,30 @@ static void set_temperature(fit_state *s, double temperature)
         s->temperature[i] = (float)temperature / s->importance[i];
 }
 
-// The residual is only found anew with the codewords: between, it is kept up to date.
-static qcnn_status sweep(fit_state *s, bool solve, qcnn_error *error)
+void qcnn_fit_product(const fit_state *s, const qcnn_gemm_call *call, int worker)
+{
+    if (s->hot && s->products && call->m >= QCNN_GEMM_BF16_ROWS && call->n >= QCNN_GEMM_BF16_COLUMNS)
+        qcnn_gemm_bf16(call, s->products + (size_t)worker * s->products_floats);
+    else
+        qcnn_gemm_serial(call);
+}
+
+static qcnn_status hot_sweep(fit_state *s, int i, qcnn_error *error)
 {
     s->draw++;
     QCNN_TRY(qcnn_fit_descend(s, error));
-    if (!solve)
-        return QCNN_OK;
-    QCNN_TRY(qcnn_fit_solve(s, error));
-    qcnn_fit_find_residual(s);
+    if (i % SOLVE_EVERY == SOLVE_EVERY - 1)
+        QCNN_TRY(qcnn_fit_solve(s, error));
+    if (i % RENEW_EVERY == RENEW_EVERY - 1)
+        qcnn_fit_find_residual(s);
     return QCNN_OK;
+}
+
+static qcnn_status cold_sweep(fit_state *s, qcnn_error *error)
+{
+    qcnn_fit_find_residual(s);
+    QCNN_TRY(qcnn_fit_descend(s, error));
+    return qcnn_fit_solve(s, error);
 }
 
 static qcnn_status anneal(fit_state *s, double unit, qcnn_error *error)
@@ -65,11 +81,11 @@ static qcnn_status anneal(fit_state *s, double unit, qcnn_error *error)
     const int n = s->options->n_annealing;
     for (int i = 0; i < n; i++, s->step++) {
         set_temperature(s, unit * (last_temperature + (first_temperature - last_temperature) * (n - i) / n));
-        QCNN_TRY(sweep(s, i % SOLVE_EVERY == SOLVE_EVERY - 1, error));
+        QCNN_TRY(hot_sweep(s, i, error));
     }
     set_temperature(s, 0);
     for (int i = 0; i < FIT_LAST_SWEEPS; i++, s->step++)
-        QCNN_TRY(sweep(s, true, error));
+        QCNN_TRY(cold_sweep(s, error));
     return QCNN_OK;
 }
 
@@ -98,7 +114,11 @@ qcnn_status qcnn_fit_anneal(fit_state *s, qcnn_error *error)
     saved.assigned = qcnn_allocate(groups * saved.n_assigned, 1);
     s->noise = qcnn_allocate(QCNN_NOISE + QCNN_NOISE_READ, sizeof(float));
     s->temperature = qcnn_allocate(groups * s->padded, sizeof(float));
-    const bool have = saved.codewords && saved.bits && saved.assigned && s->noise && s->temperature;
+    s->products_floats = qcnn_gemm_bf16_scratch(s->n);
+    const bool bf16 = qcnn_gemm_bf16_available();
+    if (bf16)
+        s->products = qcnn_allocate((size_t)qcnn_n_workers(s->options->parallel) * s->products_floats, sizeof(float));
+    const bool have = (s->products || !bf16) && saved.codewords && saved.bits && saved.assigned && s->noise && s->temperature;
     const qcnn_status status =
         have ? anneal_or_stay(s, &saved, error) : qcnn_fail_memory(error, groups * saved.n_assigned + saved.n_codewords * sizeof(float));
     qcnn_release(saved.codewords);
@@ -106,7 +126,8 @@ qcnn_status qcnn_fit_anneal(fit_state *s, qcnn_error *error)
     qcnn_release(saved.assigned);
     qcnn_release(s->noise);
     qcnn_release(s->temperature);
-    s->noise = s->temperature = NULL;
+    qcnn_release(s->products);
+    s->noise = s->temperature = s->products = NULL;
     s->hot = false;
     return status;
 }

@@ -14,7 +14,7 @@ typedef struct descent_job {
     float *forms; // of each worker, C' x C'
     // a trained sweep
     int g, first, end, b;
-    float *change; // [panel_rows][padded]: new less old weights of the panel
+    float *change; // [panel_rows][padded]: old less new weights of the panel
     float *points; // [C'][padded]
 } descent_job;
 
@@ -50,34 +50,34 @@ static void apply(const fit_state *s, int g, int b, int tile, int panel_row, int
     for (size_t i = 0; i < width; i++)
         for (size_t o = 0; o < n; o++) {
             const float value = codebook[assigned[o] * (size_t)s->form->subspace + i];
-            change[i * stride + o] = value - w[i * ld + o];
+            change[i * stride + o] = w[i * ld + o] - value;
             w[i * ld + o] = value;
         }
     for (size_t j = (size_t)panel_row; j < (size_t)panel_end_row; j++)
         for (size_t i = 0; i < width; i++) {
             const float gram = s->problem->gram[g][j * (size_t)s->n + row + i];
             for (size_t o = 0; o < n; o++)
-                r[j * ld + o] -= gram * change[i * stride + o];
+                r[j * ld + o] += gram * change[i * stride + o];
         }
 }
 
-// R outside the panel's rows -= G change, for one tile.
-static void update_residual(const fit_state *s, int g, int row, int end_row, int tile, const float *change, size_t stride)
+// R outside the panel's rows += G change, for one tile.
+static void update_residual(const fit_state *s, int g, int row, int end_row, int tile, const float *change, size_t stride, int worker)
 {
     const size_t ld = (size_t)s->n_outputs, n = (size_t)s->n;
     qcnn_gemm_call call = {
-        .n = fit_tile_width(s, tile), .k = end_row - row, .alpha = -1, .beta = 1, .lda = n, .b = change, .ldb = stride, .ldc = ld
+        .n = fit_tile_width(s, tile), .k = end_row - row, .alpha = 1, .beta = 1, .lda = n, .b = change, .ldb = stride, .ldc = ld
     };
     call.m = row;
     call.a = s->problem->gram[g] + (size_t)row;
     call.c = s->residual[g] + (size_t)tile * FIT_TILE;
     if (call.m > 0)
-        qcnn_gemm_serial(&call);
+        qcnn_fit_product(s, &call, worker);
     call.m = s->n - end_row;
     call.a += (size_t)end_row * n;
     call.c += (size_t)end_row * ld;
     if (call.m > 0)
-        qcnn_gemm_serial(&call);
+        qcnn_fit_product(s, &call, worker);
 }
 
 // ---- codebooks given ------------------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ static void descend_tile(void *argument, int index, int worker)
             qcnn_fit_assign(s, g, b, tile, form, points, worker);
             apply(s, g, b, tile, row, end_row, change, FIT_TILE);
         }
-        update_residual(s, g, row, end_row, tile, change, FIT_TILE);
+        update_residual(s, g, row, end_row, tile, change, FIT_TILE, worker);
         first = end;
     }
 }
@@ -123,11 +123,10 @@ static void apply_tile(void *argument, int tile, int worker)
 
 static void update_tile(void *argument, int tile, int worker)
 {
-    (void)worker;
     const descent_job *job = argument;
     const fit_block *last = &job->s->blocks[job->end - 1];
     update_residual(job->s, job->g, job->s->blocks[job->first].row, last->row + last->width, tile, job->change + (size_t)tile * FIT_TILE,
-                    job->s->padded);
+                    job->s->padded, worker);
 }
 
 static qcnn_status trained_sweep(descent_job *job, qcnn_error *error)

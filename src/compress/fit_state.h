@@ -5,9 +5,10 @@
 #ifndef QCNN_COMPRESS_FIT_STATE_H
 #define QCNN_COMPRESS_FIT_STATE_H
 
+#include "compress/blas.h"
 #include "compress/fit.h"
 
-enum { FIT_TILE = 128, FIT_PANEL = 128 }; // outputs of a task, rows between two products
+enum { FIT_TILE = 128, FIT_PANEL = 64 }; // outputs of a task, rows between two products
 
 typedef struct fit_block {
     int row, width, m;
@@ -38,8 +39,10 @@ typedef struct fit_state {
     float *temperature; // [groups][padded]: of each output's costs
     float *noise;       // as qcnn_candidates reads it
     uint64_t draw;      // sweeps so far: each has other noise
-    int step, n_steps;  // for progress
-    float **scratch;    // of each worker: panel_rows x FIT_TILE, C' x FIT_TILE, and K x (C' + 1)
+    float *products;    // [workers][products_floats]: scratch of products in bfloat16 while hot; NULL: in float32
+    size_t products_floats;
+    int step, n_steps; // for progress
+    float **scratch;   // of each worker: panel_rows x FIT_TILE, C' x FIT_TILE, and K x (C' + 1)
 } fit_state;
 
 static inline float *fit_codebook(const fit_state *s, int set, int m)
@@ -76,6 +79,9 @@ qcnn_status qcnn_fit_descend(fit_state *s, qcnn_error *error);
 // it began.
 enum { FIT_LAST_SWEEPS = 3 };
 qcnn_status qcnn_fit_anneal(fit_state *s, qcnn_error *error);
+
+// A product inside a task: while hot in bfloat16 where the processor gains by it, whose errors drown in the noise.
+void qcnn_fit_product(const fit_state *s, const qcnn_gemm_call *call, int worker);
 
 // What is minimised, for the present state; residual follows.
 double qcnn_fit_objective(fit_state *s);
