@@ -17,6 +17,7 @@ enum { POSITIONS = 8 * QCNN_GEMM_BF16_COLUMNS, SLACK = 32 }; // columns of a pro
 struct qcnn_conv_bf16 {
     const qcnn_node *node;
     const float *bias; // NULL: none
+    const struct qcnn_kernels *kernels;
     qcnn_window window;
     int groups, n_inputs, n_outputs, n_rows;   // n_rows: of the patches of a group, [channel][tap]
     size_t phase, row, plane, n_plane_numbers; // numbers between column remainders, rows and channels of the layout; of all
@@ -93,6 +94,7 @@ qcnn_status qcnn_conv_bf16_new(const qcnn_model *model, const qcnn_node *node, q
     if (!c)
         return qcnn_fail_memory(error, sizeof *c);
     c->node = node;
+    c->kernels = qcnn_kernels_find(NULL);
     c->bias = bias ? bias->data : NULL;
     c->window = qcnn_window_of(&node->attributes, &model->values[node->inputs[0]].shape, &model->values[node->output].shape);
     c->groups = node->attributes.groups;
@@ -204,5 +206,5 @@ void qcnn_conv_bf16_run(const qcnn_conv_bf16 *c, const float *x, float *y, void 
         }
     const qcnn_activation *activation = &c->node->attributes.activation;
     if (activation->function != QCNN_IDENTITY)
-        qcnn_kernels_find(NULL)->activate(activation, y, y, (size_t)c->groups * (size_t)c->n_outputs * (size_t)n_positions);
+        c->kernels->activate(activation, y, y, (size_t)c->groups * (size_t)c->n_outputs * (size_t)n_positions);
 }

@@ -138,6 +138,7 @@ static void test_no_step_raises_the_objective(void **state)
                                            .n_passes = 3,
                                            .n_sweeps = 4,
                                            .n_annealing = 6,
+                                           .beam_width = 6,
                                            .price = cases[i].price,
                                            .importance = cases[i].important ? importance : NULL,
                                            .watch = watch,
@@ -230,9 +231,13 @@ static void test_threads_change_nothing(void **state)
         for (int i = 0; i < 2; i++) {
             qcnn_pool *pool;
             assert_int_equal(qcnn_pool_create(1 + 2 * i, &pool, NULL), QCNN_OK);
-            const qcnn_fit_options options = {
-                .name = "layer", .n_passes = 2, .n_sweeps = 2, .n_annealing = 5, .price = 0.1f, .parallel = qcnn_pool_hook(pool)
-            };
+            const qcnn_fit_options options = { .name = "layer",
+                                               .n_passes = 2,
+                                               .n_sweeps = 2,
+                                               .n_annealing = 5,
+                                               .beam_width = 5,
+                                               .price = 0.1f,
+                                               .parallel = qcnn_pool_hook(pool) };
             assert_int_equal(qcnn_fit(&l.form, &l.problem, &options, &tensors[i], NULL), QCNN_OK);
             qcnn_pool_free(pool);
         }
@@ -296,7 +301,9 @@ static void test_every_allocation_may_fail(void **state)
     for (int kind = 0; kind < 2; kind++) {
         layer l;
         make_layer(&l, 2, kind == 1, 4, 9, kind ? 1 : 3, 2, 4, 9);
-        const qcnn_fit_options options = { .name = "layer", .n_passes = 1, .n_sweeps = 1, .n_annealing = 1, .price = 0.1f };
+        const qcnn_fit_options options = {
+            .name = "layer", .n_passes = 1, .n_sweeps = 1, .n_annealing = 1, .beam_width = 4, .price = 0.1f
+        };
         failing f = { .fail_at = -1 };
         for (long fail_at = 0; fail_at == 0 || f.n >= fail_at; fail_at++) {
             f = (failing){ .fail_at = fail_at };
