@@ -15,6 +15,7 @@
 #include "compress/refine.h"
 #include "compress/round.h"
 #include "compress/settings.h"
+#include "compress/train.h"
 
 qcnn_compress_options qcnn_compress_options_default(void)
 {
@@ -89,8 +90,9 @@ typedef enum refine_part { REFINE_JOINT, REFINE_ALL } refine_part;
 
 static qcnn_refine_options refine_options(const qcnn_compress_options *options, refine_part part)
 {
-    // The joint descent: the error of the response behind all convolutions, no answers, crops as they are.
-    static const qcnn_refine_stage joint = { 32, 64, 0.005f, 0.003f, 0, 1, 1024 };
+    // The joint descent: the error of the response behind all convolutions, no answers, crops as they are. Many steps of few crops go
+    // further than few of many.
+    static const qcnn_refine_stage joint = { 160, QCNN_TRAIN_SLICES, 0.005f, 0.003f, 0, 1, 1024 };
     qcnn_refine_options refinement = qcnn_refine_options_default();
     refinement.minutes = options->refine_minutes;
     if (part == REFINE_JOINT) {

@@ -13,14 +13,14 @@
 #include "compress/refine_stage.h"
 #include "compress/round.h"
 
-enum { CACHE_BATCH = 32, MOST_HELD_OUT = 1024, LEAST_CROPS = 64, MOST_CROPS = 16384, MAX_NAME_BYTES = 4096 };
+enum { CACHE_BATCH = 16, MOST_HELD_OUT = 1024, LEAST_CROPS = 64, MOST_CROPS = 16384, MAX_NAME_BYTES = 4096 };
 
-static const double MOST_CACHE_BYTES = 1e9, MOST_BATCH_BYTES = 2.5e9;
+static const double MOST_CACHE_BYTES = 1e9;
 
 qcnn_refine_options qcnn_refine_options_default(void)
 {
     return (qcnn_refine_options){ .minutes = 10,
-                                  .whole = { -1, 64, 0.005f, 0.003f, 1, 0.3f, 0 },
+                                  .whole = { -1, 16, 0.005f, 0.003f, 1, 0.3f, 0 },
                                   .head = { -1, 128, 0.003f, 0.002f, 1, 0.3f, 0 },
                                   .temperature = 1,
                                   .mix = 0.5f,
@@ -157,19 +157,6 @@ static int clamp_crops(double crops)
     return crops < LEAST_CROPS ? LEAST_CROPS : crops > MOST_CROPS ? MOST_CROPS : (int)crops;
 }
 
-// A batch whose values and gradients, from node `first` on, fit in memory: of large images it has fewer, and there are more steps.
-static void fit_batch(const refinement *work, size_t first, qcnn_refine_stage *stage)
-{
-    const int wanted = stage->batch;
-    double n_bytes = 0;
-    for (size_t n = first; n < work->model->n_nodes; n++)
-        n_bytes += 2 * sizeof(float) * (double)qcnn_shape_elements(&work->model->values[work->model->nodes[n].output].shape);
-    while (stage->batch > QCNN_TRAIN_SLICES && n_bytes * stage->batch > MOST_BATCH_BYTES)
-        stage->batch -= QCNN_TRAIN_SLICES;
-    if (stage->n_steps > 0)
-        stage->n_steps = stage->n_steps * wanted / stage->batch;
-}
-
 // The head gets a third of the time, where there is one. An eighth of a stage's time goes to the activations that are kept, of the
 // head's half. Of a layer with a codebook a step runs three products, the first of them two.
 static void set_steps(refinement *work)
@@ -177,8 +164,6 @@ static void set_steps(refinement *work)
     const double operations = work->options->minutes * 60 * NOMINAL_SPEED;
     work->whole = work->options->whole;
     work->head = work->options->head;
-    fit_batch(work, work->first_node, &work->whole);
-    fit_batch(work, work->head_node, &work->head);
     if (work->head_node == 0)
         work->head.n_steps = 0;
     const double head_share = work->head.n_steps == 0 ? 0 : work->whole.n_steps == 0 ? 1 : 1.0 / 3;
