@@ -14,6 +14,7 @@ typedef struct team {
     int n[2];          // samples of each part
     qcnn_walk *wanted; // through the original
     qcnn_walk *given;  // through the compressed network; NULL: there is no difference yet
+    bool rests;        // whether this stop is none of `wanted`: another walk is ahead of it
 } team;
 
 struct qcnn_calibration {
@@ -23,6 +24,8 @@ struct qcnn_calibration {
     int conv_samples;      // for layers with many rows a sample
     team teams[MAX_TEAMS]; // only the first has held-out samples
     int n_teams;
+    qcnn_walk *ahead;             // of the first team through the original, up to node ahead_node: from before a restart; NULL: none
+    size_t ahead_node, last_node; // last_node: of the last stop
 };
 
 // Fewer samples, and more positions of each, where a walk could not keep what convolutions of so many read: it would run the layers before
@@ -61,14 +64,22 @@ qcnn_status qcnn_calibration_open(const qcnn_model *original, const qcnn_compres
     return QCNN_OK;
 }
 
-void qcnn_calibration_close(qcnn_calibration *c)
+static void free_teams(qcnn_calibration *c)
 {
-    if (!c)
-        return;
     for (int i = 0; i < c->n_teams; i++) {
         qcnn_walk_free(c->teams[i].wanted);
         qcnn_walk_free(c->teams[i].given);
     }
+    qcnn_walk_free(c->ahead);
+    c->ahead = NULL;
+    c->n_teams = 0;
+}
+
+void qcnn_calibration_close(qcnn_calibration *c)
+{
+    if (!c)
+        return;
+    free_teams(c);
     qcnn_samples_close(&c->samples);
     qcnn_release(c);
 }
@@ -96,6 +107,20 @@ static qcnn_status add_team(qcnn_calibration *c, int first, int n_fit, int n_hel
     const qcnn_walk_samples samples = { .source = &c->samples, .first = first, .n = { n_fit, n_held } };
     QCNN_TRY(qcnn_walk_new(c->original, &samples, c->options->parallel, &t->wanted, error));
     return c->compressed ? qcnn_walk_new(c->compressed, &samples, c->options->parallel, &t->given, error) : QCNN_OK;
+}
+
+qcnn_status qcnn_calibration_restart(qcnn_calibration *c, const qcnn_compress_options *options, qcnn_error *error)
+{
+    const int n[2] = { c->n_teams > 0 ? c->teams[0].n[0] : 0, c->n_teams > 0 ? c->teams[0].n[1] : 0 };
+    qcnn_walk *ahead = c->n_teams > 0 ? c->teams[0].wanted : NULL;
+    if (ahead)
+        c->teams[0].wanted = NULL;
+    free_teams(c);
+    c->options = options;
+    c->compressed = NULL;
+    c->ahead = ahead;
+    c->ahead_node = c->last_node;
+    return ahead ? add_team(c, 0, n[0], n[1], error) : QCNN_OK;
 }
 
 static qcnn_status choose_teams(qcnn_calibration *c, const qcnn_node *node, qcnn_error *error)
@@ -132,15 +157,16 @@ static qcnn_status gather_samples(const team *t, int begin, int end, gathering *
 {
     enum { MAX_CHUNK = 256 };
     const float *x[MAX_CHUNK], *o[MAX_CHUNK];
-    const int chunk = qcnn_walk_chunk_size(t->wanted);
+    const int chunk = qcnn_walk_chunk_size(t->given ? t->given : t->wanted);
     for (int first = begin; first < end; first += chunk) {
         if (g->progress && g->progress->report(g->progress->context, g->name, (double)g->n_done / g->n_all))
             return qcnn_fail(error, QCNN_ERROR_CANCELLED, "cancelled while calibrating layer '%s'", g->name);
         const int n = end - first < chunk ? end - first : chunk;
-        QCNN_TRY(qcnn_walk_chunk(t->wanted, first, n, error));
+        if (!t->rests)
+            QCNN_TRY(qcnn_walk_chunk(t->wanted, first, n, error));
         if (t->given)
             QCNN_TRY(qcnn_walk_chunk(t->given, first, n, error));
-        for (int i = 0; i < n; i++) {
+        for (int i = 0; g->builder && i < n; i++) {
             o[i] = qcnn_walk_input(t->wanted, first + i);
             x[i] = t->given ? qcnn_walk_input(t->given, first + i) : o[i];
         }
@@ -158,11 +184,27 @@ static qcnn_status gather_teams(qcnn_calibration *c, gathering *g, qcnn_error *e
     return gather_samples(&c->teams[0], c->teams[0].n[0], c->teams[0].n[0] + c->teams[0].n[1], g, error);
 }
 
-static qcnn_status begin(qcnn_calibration *c, size_t node, qcnn_error *error)
+// The first team takes the walk that is ahead once it comes past where that stands. Until then its own has nothing to do but give inputs to
+// layers that are not skipped.
+static void take_ahead(qcnn_calibration *c, size_t node, bool skipping)
+{
+    team *first = &c->teams[0];
+    first->rests = c->ahead && node <= c->ahead_node && skipping && first->given;
+    if (!c->ahead || node <= c->ahead_node)
+        return;
+    qcnn_walk_free(first->wanted);
+    first->wanted = c->ahead;
+    c->ahead = NULL;
+}
+
+static qcnn_status begin(qcnn_calibration *c, size_t node, bool skipping, qcnn_error *error)
 {
     QCNN_TRY(choose_teams(c, &c->original->nodes[node], error));
+    take_ahead(c, node, skipping);
+    c->last_node = node;
     for (int i = 0; i < c->n_teams; i++) {
-        QCNN_TRY(qcnn_walk_begin(c->teams[i].wanted, node, keep_bytes, error));
+        if (!c->teams[i].rests)
+            QCNN_TRY(qcnn_walk_begin(c->teams[i].wanted, node, keep_bytes, error));
         if (c->teams[i].given)
             QCNN_TRY(qcnn_walk_begin(c->teams[i].given, node, keep_bytes, error));
     }
@@ -181,7 +223,8 @@ static gathering new_gathering(const qcnn_calibration *c, size_t node, const qcn
 static void end(qcnn_calibration *c)
 {
     for (int i = 0; i < c->n_teams; i++) {
-        qcnn_walk_end(c->teams[i].wanted);
+        if (!c->teams[i].rests)
+            qcnn_walk_end(c->teams[i].wanted);
         if (c->teams[i].given)
             qcnn_walk_end(c->teams[i].given);
     }
@@ -190,7 +233,7 @@ static void end(qcnn_calibration *c)
 qcnn_status qcnn_calibration_gather(qcnn_calibration *c, size_t node, const qcnn_progress *progress, qcnn_statistics *statistics,
                                     qcnn_error *error)
 {
-    QCNN_TRY(begin(c, node, error));
+    QCNN_TRY(begin(c, node, false, error));
     gathering g = new_gathering(c, node, progress);
     const int n_positions = POSITIONS * CONV_SAMPLES / c->conv_samples;
     QCNN_TRY(qcnn_statistics_begin(c->original, node, n_positions, g.n_all - c->teams[0].n[1], c->teams[0].n[1],
@@ -205,7 +248,7 @@ qcnn_status qcnn_calibration_gather(qcnn_calibration *c, size_t node, const qcnn
 
 qcnn_status qcnn_calibration_skip(qcnn_calibration *c, size_t node, const qcnn_progress *progress, qcnn_error *error)
 {
-    QCNN_TRY(begin(c, node, error));
+    QCNN_TRY(begin(c, node, true, error));
     gathering g = new_gathering(c, node, progress);
     const qcnn_status status = gather_teams(c, &g, error);
     end(c);

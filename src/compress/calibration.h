@@ -20,6 +20,10 @@ qcnn_status qcnn_calibration_open(const qcnn_model *original, const qcnn_compres
                                   qcnn_error *error);
 void qcnn_calibration_close(qcnn_calibration *calibration);
 
+// From the first node again, as if opened anew; what is known of the original's values at the last stop is kept for layers behind that, so
+// that stops from here on must be the same as before where a layer is skipped. Errors: MEMORY.
+qcnn_status qcnn_calibration_restart(qcnn_calibration *calibration, const qcnn_compress_options *options, qcnn_error *error);
+
 const qcnn_samples *qcnn_calibration_samples(const qcnn_calibration *calibration);
 
 // From now on the compressed network gives layers other inputs than the original. Its layers up to the last node gathered for must be

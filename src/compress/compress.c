@@ -170,15 +170,23 @@ static bool are_coarse(const qcnn_model *original, size_t rest, const qcnn_layer
 // The joint descent is an extra: a network that training cannot pass, or too few images, go without.
 static qcnn_status descend(const qcnn_model *original, const qcnn_compress_options *options, qcnn_model *compressed, qcnn_error *error)
 {
-    const qcnn_status status = refine(original, options, REFINE_JOINT, compressed, error);
-    return status == QCNN_ERROR_UNSUPPORTED || status == QCNN_ERROR_ARGUMENT ? QCNN_OK : status;
+    qcnn_error why = { 0 };
+    const qcnn_status status = refine(original, options, REFINE_JOINT, compressed, &why);
+    if (status != QCNN_ERROR_UNSUPPORTED && status != QCNN_ERROR_ARGUMENT)
+        return status == QCNN_OK ? QCNN_OK : qcnn_fail(error, status, "%s", why.message);
+    char text[sizeof why.message + 64];
+    snprintf(text, sizeof text, "convolutions do not descend together: %s", why.message);
+    if (options->note)
+        options->note(options->note_context, text);
+    return QCNN_OK;
 }
 
 // Convolutions are corrected and descend together before the fully-connected layers are corrected. These would otherwise learn to
 // make up for errors that the descent takes away. The first convolution waits too: with its few channels it errs little, and while it
 // is the original's, what lies before the second is computed once for both networks and no gradient passes it.
-static qcnn_status correct_in_halves(const qcnn_model *original, size_t rest, const qcnn_layer_setting *settings, qcnn_layer_setting *half,
-                                     bool *kept, const qcnn_compress_options *options, qcnn_model *compressed, qcnn_error *error)
+static qcnn_status correct_in_halves(qcnn_corrector *corrector, const qcnn_model *original, size_t rest, const qcnn_layer_setting *settings,
+                                     qcnn_layer_setting *half, bool *kept, const qcnn_compress_options *options, qcnn_model *compressed,
+                                     qcnn_error *error)
 {
     char checkpoint[4096];
     qcnn_compress_options second = *options;
@@ -189,23 +197,33 @@ static qcnn_status correct_in_halves(const qcnn_model *original, size_t rest, co
         half[n] = n < rest && n != waiting ? settings[n] : (qcnn_layer_setting){ 0 };
         kept[n] = half[n].subspace > 0;
     }
-    QCNN_TRY(qcnn_correct(original, half, options, NULL, compressed, error));
+    QCNN_TRY(qcnn_correct(corrector, half, options, NULL, compressed, error));
     QCNN_TRY(descend(original, options, compressed, error));
-    return qcnn_correct(original, settings, &second, kept, compressed, error);
+    return qcnn_correct(corrector, settings, &second, kept, compressed, error);
+}
+
+static qcnn_status correct_with(qcnn_corrector *corrector, const qcnn_model *original, const qcnn_layer_setting *settings,
+                                const qcnn_compress_options *options, qcnn_model *compressed, qcnn_error *error)
+{
+    const size_t rest = options->correction == QCNN_CORRECTION_NETWORK ? find_rest(original, settings) : 0;
+    if (rest == 0 || !are_coarse(original, rest, settings))
+        return qcnn_correct(corrector, settings, options, NULL, compressed, error);
+    qcnn_layer_setting *half = qcnn_allocate_zeroed(original->n_nodes, sizeof *half);
+    bool *kept = qcnn_allocate_zeroed(original->n_nodes, sizeof *kept);
+    const qcnn_status status = half && kept ? correct_in_halves(corrector, original, rest, settings, half, kept, options, compressed, error)
+                                            : qcnn_fail_memory(error, original->n_nodes * sizeof *half);
+    qcnn_release(half);
+    qcnn_release(kept);
+    return status;
 }
 
 static qcnn_status correct(const qcnn_model *original, const qcnn_layer_setting *settings, const qcnn_compress_options *options,
                            qcnn_model *compressed, qcnn_error *error)
 {
-    const size_t rest = options->correction == QCNN_CORRECTION_NETWORK ? find_rest(original, settings) : 0;
-    if (rest == 0 || !are_coarse(original, rest, settings))
-        return qcnn_correct(original, settings, options, NULL, compressed, error);
-    qcnn_layer_setting *half = qcnn_allocate_zeroed(original->n_nodes, sizeof *half);
-    bool *kept = qcnn_allocate_zeroed(original->n_nodes, sizeof *kept);
-    const qcnn_status status = half && kept ? correct_in_halves(original, rest, settings, half, kept, options, compressed, error)
-                                            : qcnn_fail_memory(error, original->n_nodes * sizeof *half);
-    qcnn_release(half);
-    qcnn_release(kept);
+    qcnn_corrector *corrector;
+    QCNN_TRY(qcnn_corrector_new(original, settings, &corrector, error));
+    const qcnn_status status = correct_with(corrector, original, settings, options, compressed, error);
+    qcnn_corrector_free(corrector);
     return status;
 }
 

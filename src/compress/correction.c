@@ -19,15 +19,16 @@
 #include "compress/sensitivity.h"
 #include "compress/target.h"
 
-typedef struct correction {
+typedef struct qcnn_corrector {
     const qcnn_model *original;
     qcnn_model *compressed;
-    const qcnn_layer_setting *settings;
+    const qcnn_layer_setting *settings, *all_settings; // of this correction, of all
     const qcnn_compress_options *options;
-    qcnn_calibration *calibration;
-    const bool *done;    // [n_nodes]: layers that are quantized
-    float **importances; // [node]: of each output channel, mean 1; NULL for a node or for all: not known
-    double *scales;      // [node]: what they were divided by, the derivative of the divergence by the mean squared error
+    qcnn_calibration *calibration; // NULL before the first
+    const bool *done;              // [n_nodes]: layers that are quantized
+    float **importances;           // [node]: of each output channel, mean 1; NULL for a node or for all: not known
+    double *scales;                // [node]: what they were divided by, the derivative of the divergence by the mean squared error
+    bool asked_importances;
 } correction;
 
 static const char *name_of(const qcnn_node *node)
@@ -132,12 +133,13 @@ static void normalise(float *importance, size_t n, double *scale)
 static qcnn_status find_importances(correction *c, qcnn_error *error)
 {
     const size_t n_nodes = c->original->n_nodes;
+    c->asked_importances = true;
     c->importances = qcnn_allocate_zeroed(n_nodes, sizeof *c->importances);
     c->scales = qcnn_allocate_zeroed(n_nodes, sizeof *c->scales);
     if (!c->importances || !c->scales)
         return qcnn_fail_memory(error, n_nodes * sizeof *c->importances);
     for (size_t n = 0; n < n_nodes; n++) {
-        if (c->settings[n].subspace == 0)
+        if (c->all_settings[n].subspace == 0)
             continue;
         const size_t n_outputs = (size_t)qcnn_node_weights(c->original, &c->original->nodes[n])->shape.dims[0];
         c->importances[n] = qcnn_allocate_zeroed(n_outputs, sizeof(float));
@@ -285,14 +287,12 @@ static qcnn_status catch_up(correction *c, const bool *done, size_t *from, size_
 static qcnn_status correct_layers(correction *c, uint64_t key, bool *done, qcnn_error *error)
 {
     size_t next = 0;
-    bool asked_importances = false;
     for (size_t n = 0; n < c->original->n_nodes; n++) {
         const qcnn_layer_setting *setting = &c->settings[n];
         if (done[n] || (setting->subspace == 0 && setting->codeword_type == QCNN_FLOAT32))
             continue;
-        if (!asked_importances)
+        if (!c->asked_importances)
             QCNN_TRY(find_importances(c, error));
-        asked_importances = true;
         QCNN_TRY(catch_up(c, done, &next, n, error));
         next = n + 1;
         QCNN_TRY(setting->subspace > 0 ? correct_layer(c, n, error) : round_layer(c, n, error));
@@ -305,27 +305,49 @@ static qcnn_status correct_layers(correction *c, uint64_t key, bool *done, qcnn_
     return QCNN_OK;
 }
 
-qcnn_status qcnn_correct(const qcnn_model *original, const qcnn_layer_setting *settings, const qcnn_compress_options *options,
-                         const bool *kept, qcnn_model *compressed, qcnn_error *error)
+qcnn_status qcnn_corrector_new(const qcnn_model *original, const qcnn_layer_setting *settings, qcnn_corrector **result, qcnn_error *error)
 {
+    *result = qcnn_allocate_zeroed(1, sizeof **result);
+    if (!*result)
+        return qcnn_fail_memory(error, sizeof **result);
+    **result = (correction){ .original = original, .all_settings = settings };
     qcnn_blas_start();
-    correction c = { .original = original, .compressed = compressed, .settings = settings, .options = options };
+    return QCNN_OK;
+}
+
+void qcnn_corrector_free(qcnn_corrector *c)
+{
+    if (!c)
+        return;
+    free_importances(c);
+    qcnn_calibration_close(c->calibration);
+    qcnn_release(c);
+}
+
+qcnn_status qcnn_correct(qcnn_corrector *c, const qcnn_layer_setting *settings, const qcnn_compress_options *options, const bool *kept,
+                         qcnn_model *compressed, qcnn_error *error)
+{
+    const qcnn_model *original = c->original;
     uint64_t key = 0;
     bool *done = qcnn_allocate_zeroed(original->n_nodes, sizeof *done);
-    qcnn_status status =
-        done ? qcnn_calibration_open(original, options, &c.calibration, error) : qcnn_fail_memory(error, original->n_nodes);
+    if (!done)
+        return qcnn_fail_memory(error, original->n_nodes);
+    c->settings = settings;
+    c->options = options;
+    c->compressed = compressed;
+    c->done = done;
+    qcnn_status status = c->calibration ? qcnn_calibration_restart(c->calibration, options, error)
+                                        : qcnn_calibration_open(original, options, &c->calibration, error);
     if (status == QCNN_OK && options->checkpoint) {
         status = qcnn_checkpoint_key(original, settings, options, &key, error);
         if (status == QCNN_OK)
             status = qcnn_checkpoint_load(original, settings, options, key, compressed, done, error);
     }
-    c.done = done;
-    for (size_t n = 0; kept && done && n < original->n_nodes; n++)
+    for (size_t n = 0; kept && n < original->n_nodes; n++)
         done[n] = done[n] || kept[n];
     if (status == QCNN_OK)
-        status = correct_layers(&c, key, done, error);
-    free_importances(&c);
-    qcnn_calibration_close(c.calibration);
+        status = correct_layers(c, key, done, error);
+    c->done = NULL;
     qcnn_release(done);
     return status;
 }

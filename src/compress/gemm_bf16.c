@@ -6,6 +6,9 @@
 
 #include <string.h>
 
+#include "base/memory.h"
+#include "base/parallel.h"
+
 enum { ROWS = QCNN_GEMM_BF16_ROWS, COLUMNS = QCNN_GEMM_BF16_COLUMNS, DEPTH = QCNN_BF16_DEPTH, WIDTH = 256 }; // tile of C; block of B
 
 static int padded(int n, int side)
@@ -217,3 +220,34 @@ void qcnn_bf16_interleave(const uint16_t *low, const uint16_t *high, size_t n, u
 }
 
 #endif
+
+// ---- spread over threads --------------------------------------------------------------------------------------------
+
+enum { TILE_SIDE = 512 };
+
+static void fast_tile(void *argument, int index, int worker)
+{
+    (void)worker;
+    qcnn_gemm_call tile = *(const qcnn_gemm_call *)argument;
+    const int n_columns = (tile.n + TILE_SIDE - 1) / TILE_SIDE, row = index / n_columns * TILE_SIDE, column = index % n_columns * TILE_SIDE;
+    tile.a += tile.transpose_a ? (size_t)row : (size_t)row * tile.lda;
+    tile.b += tile.transpose_b ? (size_t)column * tile.ldb : (size_t)column;
+    tile.c += (size_t)row * tile.ldc + (size_t)column;
+    tile.m = tile.m - row < TILE_SIDE ? tile.m - row : TILE_SIDE;
+    tile.n = tile.n - column < TILE_SIDE ? tile.n - column : TILE_SIDE;
+    float *scratch = qcnn_allocate(qcnn_gemm_bf16_scratch(tile.m), sizeof *scratch);
+    if (scratch)
+        qcnn_gemm_bf16(&tile, scratch);
+    else
+        qcnn_gemm_serial(&tile);
+    qcnn_release(scratch);
+}
+
+void qcnn_gemm_fast(const qcnn_gemm_call *call, const qcnn_parallel *parallel)
+{
+    qcnn_gemm_call copy = *call;
+    if (qcnn_gemm_bf16_available())
+        qcnn_for(parallel, ((call->m + TILE_SIDE - 1) / TILE_SIDE) * ((call->n + TILE_SIDE - 1) / TILE_SIDE), fast_tile, &copy);
+    else
+        qcnn_gemm(call, parallel);
+}

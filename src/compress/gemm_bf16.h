@@ -21,6 +21,10 @@ size_t qcnn_gemm_bf16_scratch(int m);
 // As qcnn_gemm_serial, with alpha 1 and beta 0 or 1. Only where available.
 void qcnn_gemm_bf16(const qcnn_gemm_call *call, float *scratch);
 
+// As qcnn_gemm, with alpha 1 and beta 0 or 1, in bfloat16 where available: for walks and cross moments. (Not for second moments, which
+// must stay positive definite when means are taken out.)
+void qcnn_gemm_fast(const qcnn_gemm_call *call, const qcnn_parallel *parallel);
+
 // ---- pieces, for products whose factors are packed elsewhere --------------------------------------------------------
 
 // Numbers of k that a product takes at once, an even number.

@@ -9,6 +9,7 @@
 #include "base/parallel.h"
 #include "base/rng.h"
 #include "compress/blas.h"
+#include "compress/gemm_bf16.h"
 #include "engine/layers.h"
 
 enum { BLOCK_ROWS = 1024, MAX_BATCH = 256, BATCH_ROWS = 4096 };
@@ -277,7 +278,7 @@ static void find_residual(qcnn_statistics_builder *b, int g, int n_rows, float *
                                   .ldb = n_outputs,
                                   .c = residual,
                                   .ldc = n_outputs };
-    qcnn_gemm(&call, b->parallel);
+    qcnn_gemm_fast(&call, b->parallel);
 }
 
 enum { MAP_PANEL = 64 };
@@ -332,7 +333,7 @@ static void flush(qcnn_statistics_builder *b)
                                       .ldb = n_outputs,
                                       .c = b->s.cross[g],
                                       .ldc = n_outputs };
-        qcnn_gemm(&call, b->parallel);
+        qcnn_gemm_fast(&call, b->parallel);
     }
     if (!b->all_equal)
         qcnn_for(b->parallel, (b->s.n_maps + MAP_PANEL - 1) / MAP_PANEL, add_map_panel, b);

@@ -156,11 +156,13 @@ static qcnn_status try_ridge(const qcnn_statistics *s, double ridge, float *diag
     return QCNN_OK;
 }
 
-// Threefold steps from a first guess, in the direction that helps, until it does no more.
+// Threefold steps from some times the ratio of inputs and samples, in the direction that helps, until it does no more.
 static qcnn_status choose_ridge(const qcnn_statistics *s, float *diagonal, float *d, const qcnn_parallel *parallel, double *ridge,
                                 qcnn_error *error)
 {
+    static const double first_guess = 9; // AlexNet's layers take 9 or 27
     double best, sum;
+    *ridge *= first_guess;
     QCNN_TRY(try_ridge(s, *ridge, diagonal, d, parallel, &best, error));
     for (int up = 1; up >= 0; up--) {
         const double first = *ridge, factor_of_step = up ? 3 : 1.0 / 3;

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/parallel.h"
-#include "compress/blas.h"
+#include "compress/gemm_bf16.h"
 #include "compress/half.h"
 #include "compress/stretch.h"
 #include "kernels/kernels.h"
@@ -220,7 +220,7 @@ static void run_fc(qcnn_walk *walk, int n)
                                   .ldb = n_in,
                                   .c = walk->fc_output,
                                   .ldc = n_out };
-    qcnn_gemm(&call, walk->parallel);
+    qcnn_gemm_fast(&call, walk->parallel);
     if (walk->fc->attributes.activation.function != QCNN_IDENTITY)
         qcnn_kernels_find(NULL)->activate(&walk->fc->attributes.activation, walk->fc_output, walk->fc_output, n_rows * n_out);
 }

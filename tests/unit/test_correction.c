@@ -125,6 +125,8 @@ static void test_cancel(void **state)
 
 static void note(void *context, const char *message)
 {
+    if (strstr(message, "descend together")) // there are too few images for it
+        return;
     assert_non_null(strstr(message, "ignored"));
     ++*(int *)context;
 }
