@@ -92,9 +92,12 @@ static void test_threads_change_nothing(void **state)
     qcnn_model_free(original);
 }
 
+static int n_reports; // so far
+
 static int stop_at(void *context, const char *stage, double fraction)
 {
     (void)stage;
+    n_reports++;
     assert_true(fraction >= 0 && fraction <= 1);
     int *n_left = context;
     return (*n_left)-- == 0;
@@ -183,14 +186,17 @@ static void test_a_stopped_run_goes_on(void **state)
     qcnn_dataset *dataset = new_dataset(1);
     int n_notes = 0;
     size_t n_whole, n_bytes;
+    n_reports = 0;
     void *whole = run_with_checkpoint(original, dataset, path, -1, &n_whole, &n_notes);
     assert_int_equal(access(path, F_OK), 0);
     qcnn_checkpoint_remove(path);
     assert_int_not_equal(access(path, F_OK), 0);
     assert_int_not_equal(access(previous, F_OK), 0);
-    // Stopped ever later, and each time gone on with; damaged in between: the newer file, then both.
-    for (int n = 40, round = 0; round < 4; n *= 3, round++) { // an annealed layer reports some 250 times
-        void *file = run_with_checkpoint(original, dataset, path, n, &n_bytes, &n_notes);
+    // Stopped ever later, the last times behind the convolutions, and each time gone on with; damaged in between: the newer file, then
+    // both.
+    const int stops[] = { n_reports / 10, n_reports / 2, n_reports * 9 / 10, n_reports * 19 / 20 };
+    for (int round = 0; round < 4; round++) {
+        void *file = run_with_checkpoint(original, dataset, path, stops[round], &n_bytes, &n_notes);
         if (round >= 2)
             damage(path, round * 40);
         if (round >= 3)
