@@ -109,6 +109,19 @@ static qcnn_status add_team(qcnn_calibration *c, int first, int n_fit, int n_hel
     return c->compressed ? qcnn_walk_new(c->compressed, &samples, c->options->parallel, &t->given, error) : QCNN_OK;
 }
 
+void qcnn_calibration_rest(qcnn_calibration *c)
+{
+    for (int i = 0; i < c->n_teams; i++) {
+        qcnn_walk_free(c->teams[i].given);
+        c->teams[i].given = NULL;
+        if (i == 0)
+            continue;
+        qcnn_walk_free(c->teams[i].wanted);
+        c->teams[i].wanted = NULL;
+    }
+    c->n_teams = c->n_teams > 0;
+}
+
 qcnn_status qcnn_calibration_restart(qcnn_calibration *c, const qcnn_compress_options *options, qcnn_error *error)
 {
     const int n[2] = { c->n_teams > 0 ? c->teams[0].n[0] : 0, c->n_teams > 0 ? c->teams[0].n[1] : 0 };

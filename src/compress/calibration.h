@@ -20,6 +20,9 @@ qcnn_status qcnn_calibration_open(const qcnn_model *original, const qcnn_compres
                                   qcnn_error *error);
 void qcnn_calibration_close(qcnn_calibration *calibration);
 
+// Frees what a restart does not keep; nothing else may follow.
+void qcnn_calibration_rest(qcnn_calibration *calibration);
+
 // From the first node again, as if opened anew; what is known of the original's values at the last stop is kept for layers behind that, so
 // that stops from here on must be the same as before where a layer is skipped. Errors: MEMORY.
 qcnn_status qcnn_calibration_restart(qcnn_calibration *calibration, const qcnn_compress_options *options, qcnn_error *error);

@@ -116,19 +116,6 @@ static void free_importances(correction *c)
     c->scales = NULL;
 }
 
-// To mean 1, with a little for channels that the samples never needed. `scale`: half the mean, since half the Fisher information times
-// the squared error is the divergence.
-static void normalise(float *importance, size_t n, double *scale)
-{
-    static const double least = 0.02;
-    double mean = 0;
-    for (size_t i = 0; i < n; i++)
-        mean += (double)importance[i] / (double)n;
-    *scale = 0.5 * mean;
-    for (size_t i = 0; i < n; i++)
-        importance[i] = mean > 0 ? (float)(((double)importance[i] / mean + least) / (1 + least)) : 1;
-}
-
 // Of all layers that get a codebook. A network that gradients cannot pass has none.
 static qcnn_status find_importances(correction *c, qcnn_error *error)
 {
@@ -154,7 +141,8 @@ static qcnn_status find_importances(correction *c, qcnn_error *error)
     }
     for (size_t n = 0; status == QCNN_OK && n < n_nodes; n++)
         if (c->importances[n])
-            normalise(c->importances[n], (size_t)qcnn_node_weights(c->original, &c->original->nodes[n])->shape.dims[0], &c->scales[n]);
+            c->scales[n] = qcnn_importances_normalise(c->importances[n],
+                                                      (size_t)qcnn_node_weights(c->original, &c->original->nodes[n])->shape.dims[0]);
     return status;
 }
 
@@ -347,6 +335,8 @@ qcnn_status qcnn_correct(qcnn_corrector *c, const qcnn_layer_setting *settings, 
         done[n] = done[n] || kept[n];
     if (status == QCNN_OK)
         status = correct_layers(c, key, done, error);
+    if (c->calibration)
+        qcnn_calibration_rest(c->calibration);
     c->done = NULL;
     qcnn_release(done);
     return status;

@@ -94,3 +94,14 @@ qcnn_status qcnn_importances(const qcnn_model *model, const qcnn_samples *sample
     qcnn_trainer_free(trainer);
     return status;
 }
+
+double qcnn_importances_normalise(float *importance, size_t n)
+{
+    static const double least = 0.02;
+    double mean = 0;
+    for (size_t i = 0; i < n; i++)
+        mean += (double)importance[i] / (double)n;
+    for (size_t i = 0; i < n; i++)
+        importance[i] = mean > 0 ? (float)(((double)importance[i] / mean + least) / (1 + least)) : 1;
+    return 0.5 * mean;
+}

@@ -15,4 +15,8 @@
 qcnn_status qcnn_importances(const qcnn_model *model, const qcnn_samples *samples, int n_samples, uint64_t seed,
                              const qcnn_parallel *parallel, const qcnn_progress *progress, float *const *importances, qcnn_error *error);
 
+// To mean 1, with a little for channels that the samples never needed. Gives half the mean as it was: what the squared error, weighed by
+// the result, is to be multiplied by for the divergence.
+double qcnn_importances_normalise(float *importance, size_t n);
+
 #endif

@@ -375,17 +375,6 @@ static qcnn_status list_layers(const qcnn_model *original, qcnn_survey *survey, 
     return QCNN_OK;
 }
 
-// To a mean of 1, none much below: they are estimates.
-static void normalise(float *importance, size_t n)
-{
-    static const double least = 0.02;
-    double mean = 0;
-    for (size_t i = 0; i < n; i++)
-        mean += (double)importance[i] / (double)n;
-    for (size_t i = 0; i < n; i++)
-        importance[i] = mean > 0 ? (float)(((double)importance[i] / mean + least) / (1 + least)) : 1;
-}
-
 // Importances of all layers' outputs, or of none where gradients cannot pass.
 static qcnn_status find_importances(const surveyor *s, qcnn_error *error)
 {
@@ -406,7 +395,8 @@ static qcnn_status find_importances(const surveyor *s, qcnn_error *error)
     for (int i = 0; i < s->survey->n_layers; i++) {
         qcnn_surveyed_layer *layer = &s->survey->layers[i];
         if (status == QCNN_OK)
-            normalise(layer->importance, (size_t)qcnn_node_weights(s->original, &s->original->nodes[layer->node])->shape.dims[0]);
+            qcnn_importances_normalise(layer->importance,
+                                       (size_t)qcnn_node_weights(s->original, &s->original->nodes[layer->node])->shape.dims[0]);
         else if (status == QCNN_ERROR_UNSUPPORTED) {
             qcnn_release(layer->importance);
             layer->importance = NULL;

@@ -9,8 +9,9 @@
 #include "base/memory.h"
 #include "compress/blas.h"
 
-// Rows of G above which one try of the ridge has to do, each takes n^3 / 3 operations; about how many outputs it is judged by.
-enum { CHOOSE_BELOW = 12000, CHOOSE_OUTPUTS = 512 };
+// Rows of G above which one try of the ridge has to do, each takes n^3 / 3 operations, or tries begin where they mostly end; about how many
+// outputs it is judged by.
+enum { CHOOSE_BELOW = 12000, DEAR = 1000, CHOOSE_OUTPUTS = 512 };
 
 static double mean_diagonal(const qcnn_statistics *s, int g)
 {
@@ -160,9 +161,8 @@ static qcnn_status try_ridge(const qcnn_statistics *s, double ridge, float *diag
 static qcnn_status choose_ridge(const qcnn_statistics *s, float *diagonal, float *d, const qcnn_parallel *parallel, double *ridge,
                                 qcnn_error *error)
 {
-    static const double first_guess = 9; // AlexNet's layers take 9 or 27
     double best, sum;
-    *ridge *= first_guess;
+    *ridge *= s->n < DEAR ? 1 : 9; // AlexNet's layers take 9 or 27
     QCNN_TRY(try_ridge(s, *ridge, diagonal, d, parallel, &best, error));
     for (int up = 1; up >= 0; up--) {
         const double first = *ridge, factor_of_step = up ? 3 : 1.0 / 3;
