@@ -183,21 +183,12 @@ static double share_of_rest(const correction *c, size_t n)
 // little that it does not matter.
 static int annealing_sweeps(const qcnn_statistics *s, const qcnn_layer_setting *setting)
 {
-    static const double operations = 4e11, most_bits = 3;
-    enum { LEAST = 20, MOST = 200 };
+    static const double operations = 6e11, most_bits = 3;
+    enum { LEAST = 20, MOST = 300 };
     if (log2(setting->n_codewords) / setting->subspace >= most_bits)
         return 0;
     const double n = operations / ((double)s->groups * s->n * s->n * s->n_outputs);
     return n < LEAST ? LEAST : n > MOST ? MOST : (int)n;
-}
-
-// As many paths as keep a layer's searches below half a minute: for each they take about two products with its second moments.
-static int beam_width(const qcnn_statistics *s, const qcnn_layer_setting *setting)
-{
-    static const double operations = 1.3e11;
-    enum { LEAST = 8, MOST = 64 };
-    const double width = operations / ((double)s->groups * s->n * s->n * s->n_outputs);
-    return annealing_sweeps(s, setting) == 0 ? 0 : width < LEAST ? LEAST : width > MOST ? MOST : (int)width;
 }
 
 static qcnn_status fit_layer(correction *c, size_t n, qcnn_statistics *s, double price, qcnn_tensor *tensor, qcnn_error *error)
@@ -216,7 +207,6 @@ static qcnn_status fit_layer(correction *c, size_t n, qcnn_statistics *s, double
         .n_passes = form.n_taps == 1 && form.n_sets == form.groups ? 1 : 4,
         .n_sweeps = form.n_taps == 1 && form.n_sets == form.groups ? 2 : 5,
         .n_annealing = annealing_sweeps(s, setting),
-        .beam_width = beam_width(s, setting),
         .largest = setting->largest,
         .price = (float)price,
         .importance = c->importances ? c->importances[n] : NULL,

@@ -419,36 +419,21 @@ static qcnn_status round_codewords(fit_state *s, qcnn_error *error)
     return QCNN_OK;
 }
 
-static int search_steps(const fit_state *s)
-{
-    return !s->trained && s->options->beam_width > 0 ? FIT_SEARCHES + FIT_WINDOW_SWEEPS : 0;
-}
-
-// Two ways out of local minima: beam searches in layers that err little, elsewhere annealing. A narrow search tells which.
-static qcnn_status escape(fit_state *s, qcnn_error *error)
-{
-    bool pays = false;
-    if (s->options->beam_width > 0)
-        QCNN_TRY(qcnn_fit_search(s, &pays, error));
-    if (pays || s->options->n_annealing == 0)
-        return QCNN_OK;
-    s->n_steps += s->options->n_annealing + FIT_LAST_SWEEPS - search_steps(s);
-    QCNN_TRY(qcnn_fit_anneal(s, error));
-    qcnn_fit_watch(s, "annealing");
-    return QCNN_OK;
-}
-
 static qcnn_status run(fit_state *s, qcnn_error *error)
 {
-    s->n_steps = s->options->n_passes + s->options->n_sweeps + 1 + search_steps(s) + (s->form->codeword_type != QCNN_FLOAT32);
+    const bool annealed = !s->trained && s->options->n_annealing > 0;
+    s->n_steps = s->options->n_passes + s->options->n_sweeps + 1 + (annealed ? s->options->n_annealing + FIT_LAST_SWEEPS : 0) +
+                 (s->form->codeword_type != QCNN_FLOAT32);
     QCNN_TRY(start(s, error));
     qcnn_fit_decode(s);
     qcnn_fit_watch(s, "start");
     s->step = 1;
     QCNN_TRY(feedback_passes(s, error));
     QCNN_TRY(descent_sweeps(s, error));
-    if (!s->trained)
-        QCNN_TRY(escape(s, error));
+    if (annealed) {
+        QCNN_TRY(qcnn_fit_anneal(s, error));
+        qcnn_fit_watch(s, "annealing");
+    }
     return round_codewords(s, error);
 }
 

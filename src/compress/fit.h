@@ -20,8 +20,7 @@ typedef struct qcnn_fit_options {
     const char *name; // of the layer: the stage that progress reports
     uint64_t seed;
     int n_passes, n_sweeps;  // of feedback, of descent
-    int beam_width;          // of beam searches after these, in layers where codebooks serve many taps or groups; 0: none
-    int n_annealing;         // sweeps of annealing where such searches gain little; 0: none
+    int n_annealing;         // sweeps of annealing after these, in layers where codebooks serve many taps or groups; 0: none
     int largest;             // of int8 codewords, 1..127; 0: as many steps as a bit is worth, without a price 127
     float price;             // objective per bit of an assignment; 0: all numbers are equally long
     double target_bits;      // of assignments and codewords: with a price, it changes on the way until they take about as many; 0: it stays

@@ -80,10 +80,6 @@ qcnn_status qcnn_fit_descend(fit_state *s, qcnn_error *error);
 enum { FIT_LAST_SWEEPS = 3 };
 qcnn_status qcnn_fit_anneal(fit_state *s, qcnn_error *error);
 
-// Beam searches over assignments, codebooks solved for behind each. Where the first gains little it is the only one.
-enum { FIT_SEARCHES = 3, FIT_WINDOW_SWEEPS = 6 };
-qcnn_status qcnn_fit_search(fit_state *s, bool *pays, qcnn_error *error);
-
 // A product inside a task: while hot in bfloat16 where the processor gains by it, whose errors drown in the noise.
 void qcnn_fit_product(const fit_state *s, const qcnn_gemm_call *call, int worker);
 

@@ -95,7 +95,7 @@ static double distortion(const layer *l, const qcnn_codebook *book)
 
 typedef struct course {
     double last, start;
-    int n_steps, n_searches;
+    int n_steps;
 } course;
 
 static void watch(void *context, const char *step, double objective)
@@ -106,7 +106,6 @@ static void watch(void *context, const char *step, double objective)
         fail_msg("%s raised the objective from %g to %g", step, c->last, objective);
     if (c->n_steps++ == 0)
         c->start = objective;
-    c->n_searches += strcmp(step, "search") == 0;
     c->last = objective;
 }
 
@@ -124,9 +123,7 @@ static void test_no_step_raises_the_objective(void **state)
         { 2, 0, 6, 33, 3, 4, 16, 0, true, QCNN_FLOAT32 },       { 2, 1, 6, 33, 3, 2, 16, 0.3f, true, QCNN_INT8 },
         { 2, 1, 12, 130, 1, 3, 8, 0.2f, true, QCNN_FLOAT32 },   { 2, 0, 12, 50, 1, 3, 8, 0, false, QCNN_FLOAT16 },
         { 1, 0, 1, 20, 5, 1, 4, 0, false, QCNN_FLOAT32 },       { 1, 0, 200, 30, 1, 150, 8, 0, false, QCNN_INT8 },
-        { 1, 0, 20, 40, 3, 4, 32, 0, true, QCNN_FLOAT32 },      { 2, 0, 16, 30, 3, 4, 32, 0.1f, false, QCNN_FLOAT32 },
     };
-    int most_searches = 0;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         layer l;
         make_layer(&l, cases[i].groups, cases[i].set_per_group, cases[i].n_inputs, cases[i].n_outputs, cases[i].side, cases[i].subspace,
@@ -141,7 +138,6 @@ static void test_no_step_raises_the_objective(void **state)
                                            .n_passes = 3,
                                            .n_sweeps = 4,
                                            .n_annealing = 6,
-                                           .beam_width = 64,
                                            .price = cases[i].price,
                                            .importance = cases[i].important ? importance : NULL,
                                            .watch = watch,
@@ -155,11 +151,9 @@ static void test_no_step_raises_the_objective(void **state)
             fail_msg("case %zu: from %g to %g only", i, c.start, c.last);
         if (cases[i].price == 0 && !cases[i].important)
             assert_true(fabs(distortion(&l, &tensor.codebook) - c.last) < 1e-3 * c.last);
-        most_searches = c.n_searches > most_searches ? c.n_searches : most_searches;
         qcnn_tensor_release(&tensor);
         free_layer(&l);
     }
-    assert_true(most_searches > 3); // in some layer they pay: windows are searched too
 }
 
 // ---- against all assignments ----------------------------------------------------------------------------------------
@@ -236,13 +230,9 @@ static void test_threads_change_nothing(void **state)
         for (int i = 0; i < 2; i++) {
             qcnn_pool *pool;
             assert_int_equal(qcnn_pool_create(1 + 2 * i, &pool, NULL), QCNN_OK);
-            const qcnn_fit_options options = { .name = "layer",
-                                               .n_passes = 2,
-                                               .n_sweeps = 2,
-                                               .n_annealing = 5,
-                                               .beam_width = 64,
-                                               .price = 0.1f,
-                                               .parallel = qcnn_pool_hook(pool) };
+            const qcnn_fit_options options = {
+                .name = "layer", .n_passes = 2, .n_sweeps = 2, .n_annealing = 5, .price = 0.1f, .parallel = qcnn_pool_hook(pool)
+            };
             assert_int_equal(qcnn_fit(&l.form, &l.problem, &options, &tensors[i], NULL), QCNN_OK);
             qcnn_pool_free(pool);
         }
@@ -306,9 +296,7 @@ static void test_every_allocation_may_fail(void **state)
     for (int kind = 0; kind < 2; kind++) {
         layer l;
         make_layer(&l, 2, kind == 1, 4, 9, kind ? 1 : 3, 2, 4, 9);
-        const qcnn_fit_options options = {
-            .name = "layer", .n_passes = 1, .n_sweeps = 1, .n_annealing = 1, .beam_width = 4, .price = 0.1f
-        };
+        const qcnn_fit_options options = { .name = "layer", .n_passes = 1, .n_sweeps = 1, .n_annealing = 1, .price = 0.1f };
         failing f = { .fail_at = -1 };
         for (long fail_at = 0; fail_at == 0 || f.n >= fail_at; fail_at++) {
             f = (failing){ .fail_at = fail_at };
