@@ -231,10 +231,10 @@ static qcnn_status correct_layer(correction *c, size_t n, qcnn_error *error)
     qcnn_status status = find_price(c, n, &statistics, &price, error);
     if (status == QCNN_OK)
         status = qcnn_target_find(&statistics, c->options->parallel, &ridge, error);
-    if (status == QCNN_OK) {
-        qcnn_target_shrink(&statistics);
+    if (status == QCNN_OK)
+        status = qcnn_target_shrink(&statistics, error);
+    if (status == QCNN_OK)
         status = fit_layer(c, n, &statistics, price, &tensor, error);
-    }
     if (status == QCNN_OK)
         status = install(c, n, &statistics, &tensor, error);
     qcnn_statistics_free(&statistics);

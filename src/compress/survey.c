@@ -346,7 +346,7 @@ static qcnn_status survey_layer(surveyor *s, qcnn_walk *walk, qcnn_surveyed_laye
     qcnn_walk_end(walk);
     for (int w = 0; w < layer->n_windows && status == QCNN_OK; w++) {
         qcnn_statistics_end(at.builders[w], &layer->windows[w]);
-        qcnn_target_shrink(&layer->windows[w]);
+        status = qcnn_target_shrink(&layer->windows[w], error);
     }
     if (status == QCNN_OK)
         status = find_sensitivity(s, &at, layer, error);

@@ -304,9 +304,57 @@ qcnn_status qcnn_target_find(qcnn_statistics *s, const qcnn_parallel *parallel, 
     return status;
 }
 
-void qcnn_target_shrink(qcnn_statistics *s)
+// ---- moments from few samples ---------------------------------------------------------------------------------------
+
+// Correlations between maps, the mean over positions, and between positions, the mean over maps. deviation: [n].
+static void find_correlations(const qcnn_statistics *s, const double *deviation, double *maps, double *positions)
+{
+    const size_t n = (size_t)s->n, n_maps = (size_t)s->n_maps, n_positions = n / n_maps;
+    const float *gram = s->gram[0];
+    for (size_t a = 0; a < n_maps; a++)
+        for (size_t b = 0; b < n_maps; b++)
+            for (size_t p = 0; p < n_positions; p++) {
+                const size_t i = a * n_positions + p, j = b * n_positions + p;
+                maps[a * n_maps + b] += (double)gram[i * n + j] / (deviation[i] * deviation[j]) / (double)n_positions;
+            }
+    for (size_t a = 0; a < n_maps; a++)
+        for (size_t p = 0; p < n_positions; p++)
+            for (size_t q = 0; q < n_positions; q++) {
+                const size_t i = a * n_positions + p, j = a * n_positions + q;
+                positions[p * n_positions + q] += (double)gram[i * n + j] / (deviation[i] * deviation[j]) / (double)n_maps;
+            }
+}
+
+// The correlation of two inputs is nearly that of their maps times that of their positions, and these are known from far more numbers. So
+// G moves towards such products, the more the fewer rows it has; its diagonal stays.
+static qcnn_status shrink_to_products(qcnn_statistics *s, qcnn_error *error)
+{
+    const size_t n = (size_t)s->n, n_maps = (size_t)s->n_maps, n_positions = n / n_maps;
+    const size_t n_numbers = n + n_maps * n_maps + n_positions * n_positions;
+    const double weight = 2.0 * s->n / (2.0 * s->n + (double)s->n_rows);
+    float *gram = s->gram[0];
+    double *deviation = qcnn_allocate_zeroed(n_numbers, sizeof *deviation), *maps = deviation + n, *positions = maps + n_maps * n_maps;
+    if (!deviation)
+        return qcnn_fail_memory(error, n_numbers * sizeof *deviation);
+    for (size_t i = 0; i < n; i++)
+        deviation[i] = sqrt((double)gram[i * n + i] + 1e-30);
+    find_correlations(s, deviation, maps, positions);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < n; j++) {
+            const double product = maps[i / n_positions * n_maps + j / n_positions] *
+                                   positions[i % n_positions * n_positions + j % n_positions] * deviation[i] * deviation[j];
+            if (i != j)
+                gram[i * n + j] = (float)((1 - weight) * (double)gram[i * n + j] + weight * product);
+        }
+    qcnn_release(deviation);
+    return QCNN_OK;
+}
+
+qcnn_status qcnn_target_shrink(qcnn_statistics *s, qcnn_error *error)
 {
     const size_t n = (size_t)s->n;
+    if (s->n_maps > 1)
+        QCNN_TRY(shrink_to_products(s, error));
     const double shrink = 0.2 * s->n / (s->n + (double)s->n_rows);
     for (int g = 0; g < s->groups; g++) {
         const double mean = mean_diagonal(s, g), floor = (0.1 * shrink + 1e-4) * mean + 1e-20;
@@ -315,4 +363,5 @@ void qcnn_target_shrink(qcnn_statistics *s)
             for (size_t j = 0; j < n; j++)
                 gram[i * n + j] = i == j ? gram[i * n + j] + (float)floor : gram[i * n + j] * (float)(1 - shrink);
     }
+    return QCNN_OK;
 }

@@ -13,8 +13,9 @@
 // MEMORY.
 qcnn_status qcnn_target_find(qcnn_statistics *s, const qcnn_parallel *parallel, double *ridge, qcnn_error *error);
 
-// Shrinks G towards its diagonal, the more the fewer rows it was summed over, and makes it positive definite.
-void qcnn_target_shrink(qcnn_statistics *s);
+// Shrinks G towards its diagonal, the more the fewer rows it was summed over, and makes it positive definite. Where the layer reads feature
+// maps, first towards products of correlations between maps and between positions. Errors: MEMORY.
+qcnn_status qcnn_target_shrink(qcnn_statistics *s, qcnn_error *error);
 
 // Relative error of the responses that weights w give on held-out rows, or where there are none by the moments (before
 // qcnn_target_find, which takes cross away): sum (T - x w)^2 / sum T^2, means taken out. w[g]: n x n_outputs.

@@ -117,9 +117,60 @@ static void test_maps_share_what_they_learn(void **state)
     assert_true(left[0] < before && left[1] < 0.01 * before && left[1] < 0.1 * left[0]);
 }
 
+// Correlation of two of `n` numbers in a row.
+static double correlation(int i, int j, double of_neighbours)
+{
+    return pow(of_neighbours, abs(i - j));
+}
+
+// Inputs whose correlations are products: numbers that follow each other in a row, in both directions.
+static void draw_products(qcnn_rng *rng, float *x)
+{
+    static const float maps = 0.8f, positions = 0.6f;
+    for (int i = 0; i < N; i++)
+        x[i] = gauss(rng);
+    for (int i = 0; i < N; i++)
+        if (i % POSITIONS > 0)
+            x[i] = positions * x[i - 1] + sqrtf(1 - positions * positions) * x[i];
+    for (int i = POSITIONS; i < N; i++)
+        x[i] = maps * x[i - POSITIONS] + sqrtf(1 - maps * maps) * x[i];
+}
+
+// Mean squared error of the shrunk moments.
+static double error_of_shrunk(int n_maps)
+{
+    static float gram[N * N];
+    float x[N], *matrix = gram;
+    qcnn_rng rng = { 9 };
+    memset(gram, 0, sizeof gram);
+    for (int row = 0; row < ROWS; row++) {
+        draw_products(&rng, x);
+        for (int i = 0; i < N * N; i++)
+            gram[i] += x[i / N] * x[i % N] / ROWS;
+    }
+    qcnn_statistics s = { .groups = 1, .n = N, .n_outputs = OUTPUTS, .n_rows = ROWS, .gram = &matrix, .n_maps = n_maps };
+    assert_int_equal(qcnn_target_shrink(&s, NULL), QCNN_OK);
+    double sum = 0;
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < N; j++) {
+            const double wanted = correlation(i / POSITIONS, j / POSITIONS, 0.8) * correlation(i % POSITIONS, j % POSITIONS, 0.6);
+            sum += pow((double)gram[i * N + j] - wanted, 2) / (N * N);
+            assert_true(gram[i * N + j] == gram[j * N + i]);
+        }
+    assert_true(qcnn_cholesky(N, gram, N, NULL));
+    return sum;
+}
+
+static void test_moments_of_maps_shrink_to_products(void **state)
+{
+    (void)state;
+    assert_true(error_of_shrunk(MAPS) < 0.6 * error_of_shrunk(0));
+}
+
 int main(void)
 {
     qcnn_blas_start();
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_maps_share_what_they_learn) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_maps_share_what_they_learn),
+                                        cmocka_unit_test(test_moments_of_maps_shrink_to_products) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
