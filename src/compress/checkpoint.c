@@ -13,9 +13,11 @@
 
 #include "base/bytes.h"
 #include "base/crc32.h"
+#include "compress/gemm_bf16.h"
 #include "compress/install.h"
 #include "compress/quantize.h"
 #include "compress/refine.h"
+#include "compress/refine_checkpoint.h"
 
 enum { VERSION = 1, MAX_NAME_BYTES = 4096 };
 static const char magic[8] = "QCNNCKPT";
@@ -48,9 +50,14 @@ static void mix_text(uint64_t *key, const char *text)
         mix(key, text, strlen(text));
 }
 
+// To be raised with every change of what a correction or a search finds.
+static const uint64_t correction_version = 2;
+
 static void mix_model(uint64_t *key, const qcnn_model *model)
 {
     mix_text(key, qcnn_version());
+    mix_number(key, correction_version);
+    mix_number(key, qcnn_gemm_bf16_available());
     mix_text(key, qcnn_model_kernels(model));
     for (size_t i = 0; i < model->n_tensors; i++)
         mix(key, model->tensors[i].data, (size_t)qcnn_shape_elements(&model->tensors[i].shape) * sizeof(float));
@@ -167,16 +174,6 @@ qcnn_status qcnn_checkpoint_save(const qcnn_model *compressed, const qcnn_compre
     return status;
 }
 
-// A file that is written beside its place and renamed, and what a kill may have left of one.
-static void remove_whole(const char *path)
-{
-    char part[MAX_NAME_BYTES];
-    const int n = snprintf(part, sizeof part, "%s.new", path);
-    unlink(path);
-    if (n > 0 && n < MAX_NAME_BYTES)
-        unlink(part);
-}
-
 void qcnn_checkpoint_remove(const char *path)
 {
     char previous[MAX_NAME_BYTES], rest[MAX_NAME_BYTES];
@@ -185,12 +182,15 @@ void qcnn_checkpoint_remove(const char *path)
         unlink(previous);
     qcnn_refine_checkpoint_remove(path);
     if (snprintf(previous, sizeof previous, "%s" QCNN_CHECKPOINT_SEARCH, path) < MAX_NAME_BYTES)
-        remove_whole(previous);
+        qcnn_refine_checkpoint_unlink(previous);
     if (snprintf(previous, sizeof previous, "%s" QCNN_CHECKPOINT_JOINT, path) < MAX_NAME_BYTES)
         qcnn_refine_checkpoint_remove(previous);
     const int n = snprintf(previous, sizeof previous, "%s" QCNN_CHECKPOINT_REST, path);
-    if (n > 0 && n < MAX_NAME_BYTES && unlink(previous) == 0 && previous_name(previous, rest))
-        unlink(rest);
+    if (n > 0 && n < MAX_NAME_BYTES) {
+        unlink(previous);
+        if (previous_name(previous, rest))
+            unlink(rest);
+    }
 }
 
 // ---- reading --------------------------------------------------------------------------------------------------------

@@ -132,17 +132,15 @@ static qcnn_status refine(const qcnn_model *original, const qcnn_compress_option
     return status;
 }
 
-// The convolution with a codebook that reads the network's input; n_nodes if there is none.
+// The convolution with a codebook that the network begins with; n_nodes if there is none.
 static size_t find_first(const qcnn_model *original, const qcnn_layer_setting *settings)
 {
-    for (size_t n = 0; n < original->n_nodes; n++)
-        if (settings[n].subspace > 0 && original->nodes[n].op == QCNN_OP_CONV && original->nodes[n].inputs[0] == original->inputs[0])
-            return n;
-    return original->n_nodes;
+    const qcnn_node *node = &original->nodes[0];
+    return settings[0].subspace > 0 && node->op == QCNN_OP_CONV && node->inputs[0] == original->inputs[0] ? 0 : original->n_nodes;
 }
 
 // The node behind the last convolution, where there are convolutions with codebooks before and other layers with codebooks from there on;
-// otherwise 0. A convolution that reads the network's input does not count.
+// otherwise 0. A convolution that the network begins with does not count.
 static size_t find_rest(const qcnn_model *original, const qcnn_layer_setting *settings)
 {
     const size_t first = find_first(original, settings);

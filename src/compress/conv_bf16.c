@@ -46,7 +46,7 @@ bool qcnn_conv_bf16_suits(const qcnn_model *model, const qcnn_node *node)
 {
     enum { LEAST_ROWS = 16, LEAST_OUTPUTS = 8 };
     const qcnn_tensor *weights = node->op == QCNN_OP_CONV ? qcnn_node_weights(model, node) : NULL;
-    if (!weights || !qcnn_gemm_bf16_available() || node->attributes.n_spatial > 2 ||
+    if (!weights || !qcnn_gemm_bf16_available() || model->values[node->inputs[0]].shape.dims[0] != 1 || node->attributes.n_spatial > 2 ||
         (node->n_inputs > 2 && node->inputs[2] >= 0 && !qcnn_node_bias(model, node)) || (!qcnn_is_codebook(weights) && !weights->data))
         return false;
     const int64_t n_outputs = weights->shape.dims[0], n_rows = (int64_t)qcnn_shape_elements(&weights->shape) / n_outputs;

@@ -328,6 +328,9 @@ qcnn_status qcnn_correct(qcnn_corrector *c, const qcnn_layer_setting *settings, 
     if (c->calibration)
         qcnn_calibration_rest(c->calibration);
     c->done = NULL;
+    c->settings = NULL;
+    c->options = NULL;
+    c->compressed = NULL;
     qcnn_release(done);
     return status;
 }

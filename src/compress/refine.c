@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "compress/refine_batch.h"
+#include "compress/refine_checkpoint.h"
 #include "compress/refine_stage.h"
 #include "compress/round.h"
 
@@ -124,7 +125,7 @@ static void hand_over(qcnn_model *copy, qcnn_model *compressed)
 
 // Two processors of the kind this was written on take this many multiply-adds of convolutions a second, all in all; those of
 // fully-connected layers, which also decode millions of columns, cost some times as much.
-static const double NOMINAL_SPEED = 9e10, FC_COST = 3;
+static const double NOMINAL_SPEED = 9e10, FC_COST = 5;
 
 // Multiply-adds of one image through the layers from node `first` on, times a factor for layers with and without codebooks; those
 // before the first codebook of a whole network run forward only.
@@ -294,7 +295,7 @@ void qcnn_refine_checkpoint_remove(const char *checkpoint)
     char name[MAX_NAME_BYTES];
     for (int stage = 0; stage < 2; stage++)
         if (checkpoint_name(checkpoint, stage, name, NULL) == QCNN_OK)
-            unlink(name);
+            qcnn_refine_checkpoint_unlink(name);
 }
 
 static qcnn_status run_stages(refinement *work, qcnn_error *error)
@@ -383,7 +384,7 @@ static qcnn_status check(const qcnn_model *original, const qcnn_model *compresse
         codebooks = codebooks || qcnn_is_codebook(&compressed->tensors[i]);
     if (!codebooks)
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "there is nothing to refine: no layer is stored as a codebook");
-    if (original->n_nodes != compressed->n_nodes || original->n_values != compressed->n_values)
+    if (original->n_nodes != compressed->n_nodes || original->n_values > compressed->n_values) // corrected layers may have got a bias
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "refinement: the compressed network is not a copy of the original");
     if (samples->n_images[QCNN_PART_HELD_OUT] < 1)
         return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "refinement needs at least 10 calibration images");

@@ -101,3 +101,12 @@ bool qcnn_refine_checkpoint_load(const char *path, uint64_t key, const qcnn_refi
     fclose(file);
     return usable;
 }
+
+void qcnn_refine_checkpoint_unlink(const char *path)
+{
+    char part[MAX_NAME_BYTES];
+    const int n = snprintf(part, sizeof part, "%s.new", path);
+    unlink(path);
+    if (n > 0 && n < MAX_NAME_BYTES)
+        unlink(part);
+}

@@ -27,4 +27,7 @@ qcnn_status qcnn_refine_checkpoint_save(const char *path, uint64_t key, const qc
 // Fills the blocks and gives true; gives false where there is no whole file of this key and these sizes, and leaves the blocks alone.
 bool qcnn_refine_checkpoint_load(const char *path, uint64_t key, const qcnn_refine_block *blocks, size_t n_blocks);
 
+// Removes the file, and what a kill may have left of one being written.
+void qcnn_refine_checkpoint_unlink(const char *path);
+
 #endif

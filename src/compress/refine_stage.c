@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "compress/gemm_bf16.h"
 #include "compress/refine_checkpoint.h"
 #include "compress/refine_loss.h"
 
@@ -144,6 +145,7 @@ static void set_key(const qcnn_refine_run *run, workspace *work)
                                o->jitter,
                                o->zoom,
                                o->n_looks,
+                               qcnn_gemm_bf16_available(),
                                (double)(o->seed >> 32),
                                (double)(o->seed & 0xffffffffu) };
     uint64_t key = qcnn_refine_key(0, numbers, sizeof numbers);

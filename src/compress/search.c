@@ -15,7 +15,6 @@
 static const double lowest_share = 1.0 / 20; // of what a bit usually saves, where the row of prices begins
 static const double steerable = 0.15;        // how much bits must change with the price (logarithms of both) to be steered by it
 enum { N_BISECTIONS = 40, SECTION_BYTES = 48 + 32 + 32 }; // entry, description, padding
-static const uint64_t search_version = 1; // of what a survey and its curves find: raised when they would find something else
 
 struct qcnn_search {
     const qcnn_model *original;
@@ -193,7 +192,6 @@ static qcnn_status resume(qcnn_search *search, const qcnn_samples *samples, cons
     if (n <= 0 || (size_t)n >= sizeof path)
         return find_out(search, samples, judge, options, fixed, error);
     QCNN_TRY(qcnn_checkpoint_key(search->original, fixed, options, &key, error));
-    key = qcnn_refine_key(key, &search_version, sizeof search_version);
     for (size_t i = 0; i < search->original->n_nodes; i++)
         key = qcnn_refine_key(key, &fixed[i].named, sizeof fixed[i].named);
     found *f = qcnn_allocate_zeroed(found_bytes(search), 1);

@@ -162,7 +162,6 @@ static qcnn_status choose_ridge(const qcnn_statistics *s, float *diagonal, float
                                 qcnn_error *error)
 {
     double best, sum;
-    *ridge *= s->n < DEAR ? 1 : 9; // AlexNet's layers take 9 or 27
     QCNN_TRY(try_ridge(s, *ridge, diagonal, d, parallel, &best, error));
     for (int up = 1; up >= 0; up--) {
         const double first = *ridge, factor_of_step = up ? 3 : 1.0 / 3;
@@ -264,7 +263,7 @@ static qcnn_status find_target(qcnn_statistics *s, float *diagonal, float *d, fl
                                qcnn_error *error)
 {
     const size_t n = (size_t)s->n * (size_t)s->n_outputs;
-    *ridge = (double)s->n / (double)s->n_rows;
+    *ridge = (s->n < DEAR ? 1 : 9) * (double)s->n / (double)s->n_rows; // AlexNet's layers take 9 or 27
     if (s->n_held > 0 && s->n < CHOOSE_BELOW)
         QCNN_TRY(choose_ridge(s, diagonal, d, parallel, ridge, error));
     if (change) // errors are told against the layer's own weights
