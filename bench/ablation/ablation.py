@@ -46,7 +46,7 @@ ROWS = [
     ("int8", "the same, codewords in int8", ["--set", "{int8}"], False, False),
     ("groups", "the same as front to back, groups of convolutions with codebooks of their own", ["--set", GROUPS], False, False),
     ("fine", "the same as front to back, C'=4 in conv2 to conv5", ["--set", FINE], False, False),
-    ("refine", "paper's settings, front to back, refined (`--refine 24`, code of 2026-11-26)", ["--refine", "24"], True, True),
+    ("refine", "the same as front to back, refined (`--refine 12`)", ["--refine", "12"], True, False),
     ("speed", "a price on bits, convolutions for speed (C'=6 and 4)", priced("5e-11", CONV6 + FC4), False, False),
     ("s25b", "a price of 5e-11, convolutions C'=2", priced("5e-11", CONV2 + FC4), False, True),
     ("s25", "1e-10", priced("1e-10", CONV2 + FC4), False, True),
@@ -58,7 +58,7 @@ ROWS = [
     ("s72", "9.5e-10, fc7 C'=8 too", priced("9.5e-10", CONV2_COARSE + FC88), False, True),
     ("s82", "1.5e-9", priced("1.5e-9", CONV2_COARSE + FC88), False, True),
     ("ratio26", "settings from the search: `--ratio 26`", ["--ratio", "26"], True, False),
-    ("ratio36", "`--ratio 36`", ["--ratio", "36"], True, False),
+    ("ratio36", "`--ratio 36`", ["--ratio", "36"], True, True),
     ("ratio51", "`--ratio 51`", ["--ratio", "51"], True, False),
     ("drop1", "`--max-drop 1`", ["--max-drop", "1"], True, True),
 ]
@@ -132,7 +132,7 @@ def table(rows):
 
 def curve(rows):
     """Points lost and disagreement over size, as SVG."""
-    points = sorted((result["compressed"]["ratio"], result["judged"]) for row, result in rows if row[4])
+    points = sorted(((result["compressed"]["ratio"], result["judged"]) for row, result in rows if row[4]), key=lambda point: point[0])
     if not points:
         return None
     width, height, left, bottom, top = 640, 320, 56, 44, 24
