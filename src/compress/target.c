@@ -332,9 +332,10 @@ static qcnn_status shrink_to_products(qcnn_statistics *s, qcnn_error *error)
     const size_t n_numbers = n + n_maps * n_maps + n_positions * n_positions;
     const double weight = 2.0 * s->n / (2.0 * s->n + (double)s->n_rows);
     float *gram = s->gram[0];
-    double *deviation = qcnn_allocate_zeroed(n_numbers, sizeof *deviation), *maps = deviation + n, *positions = maps + n_maps * n_maps;
+    double *deviation = qcnn_allocate_zeroed(n_numbers, sizeof *deviation);
     if (!deviation)
         return qcnn_fail_memory(error, n_numbers * sizeof *deviation);
+    double *maps = deviation + n, *positions = maps + n_maps * n_maps;
     for (size_t i = 0; i < n; i++)
         deviation[i] = sqrt((double)gram[i * n + i] + 1e-30);
     find_correlations(s, deviation, maps, positions);

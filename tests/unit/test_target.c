@@ -117,7 +117,7 @@ static void test_maps_share_what_they_learn(void **state)
     assert_true(left[0] < before && left[1] < 0.01 * before && left[1] < 0.1 * left[0]);
 }
 
-// Correlation of two of `n` numbers in a row.
+// Correlation of numbers i and j of a row.
 static double correlation(int i, int j, double of_neighbours)
 {
     return pow(of_neighbours, abs(i - j));
