@@ -508,6 +508,16 @@ static qcnn_status store(fit_state *s, qcnn_tensor *tensor, qcnn_error *error)
     return QCNN_OK;
 }
 
+enum { TILE_UNIT = 32 };
+
+// Of a group: as many as there must be, and where they are few, an even number in all, for two threads.
+static int count_tiles(const qcnn_codebook *form)
+{
+    enum { FEW = 8, LEAST = 64 };
+    const int n = (form->n_outputs + FIT_TILE - 1) / FIT_TILE, n_all = n * form->groups;
+    return n_all % 2 == 1 && n_all < FEW && form->n_outputs >= (n + 1) * LEAST ? n + 1 : n;
+}
+
 qcnn_status qcnn_fit(const qcnn_codebook *form, const qcnn_fit_problem *problem, const qcnn_fit_options *options, qcnn_tensor *tensor,
                      qcnn_error *error)
 {
@@ -516,8 +526,10 @@ qcnn_status qcnn_fit(const qcnn_codebook *form, const qcnn_fit_problem *problem,
         .form = form, .problem = problem, .options = options, .n = problem->n, .n_outputs = form->n_outputs, .current_price = options->price
     };
     s.n_blocks = form->n_taps * form->n_subspaces;
-    s.n_tiles = (form->n_outputs + FIT_TILE - 1) / FIT_TILE;
-    s.padded = (size_t)s.n_tiles * FIT_TILE;
+    s.n_tiles = count_tiles(form);
+    s.tile = (size_t)(form->n_outputs + s.n_tiles - 1) / (size_t)s.n_tiles;
+    s.tile = (s.tile + TILE_UNIT - 1) / TILE_UNIT * TILE_UNIT;
+    s.padded = (size_t)s.n_tiles * s.tile;
     s.panel_rows = form->subspace > FIT_PANEL ? form->subspace : FIT_PANEL;
     s.trained = form->n_taps == 1 && form->n_sets == form->groups;
     qcnn_status status = allocate_state(&s, error);

@@ -58,6 +58,67 @@ void qcnn_fit_product(const fit_state *s, const qcnn_gemm_call *call, int worker
         qcnn_gemm_serial(call);
 }
 
+// ---- G in bfloat16 --------------------------------------------------------------------------------------------------
+
+// Words of a panel.
+static size_t packed_words(const fit_state *s)
+{
+    return (size_t)(s->panel_rows + 1) / 2 * (size_t)((s->n + QCNN_GEMM_BF16_ROWS - 1) / QCNN_GEMM_BF16_ROWS * QCNN_GEMM_BF16_ROWS);
+}
+
+// Packs the columns of a panel. Its own rows are zero: they have been brought up to date.
+static void pack_panel(void *argument, int index, int worker)
+{
+    (void)worker;
+    const fit_state *s = argument;
+    const int g = index / s->n_panels, panel = index % s->n_panels;
+    int first = 0;
+    for (int i = 0; i < panel; i++)
+        first = qcnn_fit_panel_end(s, first);
+    const fit_block *begin = &s->blocks[first], *last = &s->blocks[qcnn_fit_panel_end(s, first) - 1];
+    const int n_rows = last->row + last->width - begin->row;
+    uint32_t *to = s->packed[g] + (size_t)panel * packed_words(s);
+    qcnn_bf16_pack(s->problem->gram[g] + begin->row, (size_t)s->n, 1, s->n, n_rows, QCNN_GEMM_BF16_ROWS, to);
+    for (int row = begin->row; row < begin->row + n_rows; row++)
+        for (int pair = 0; pair < (n_rows + 1) / 2; pair++)
+            to[((size_t)(row / QCNN_GEMM_BF16_ROWS) * (size_t)((n_rows + 1) / 2) + (size_t)pair) * QCNN_GEMM_BF16_ROWS +
+               (size_t)(row % QCNN_GEMM_BF16_ROWS)] = 0;
+}
+
+void qcnn_fit_add_packed(const fit_state *s, int g, int panel, int tile, int n_rows, const float *change, size_t stride, int worker)
+{
+    const int pairs = (n_rows + 1) / 2, width = fit_tile_width(s, tile);
+    uint32_t *columns = (uint32_t *)(void *)(s->products + (size_t)worker * s->products_floats);
+    qcnn_bf16_pack(change, 1, stride, width, n_rows, QCNN_GEMM_BF16_COLUMNS, columns);
+    qcnn_bf16_multiply(s->n, width, pairs, s->packed[g] + (size_t)panel * packed_words(s), columns, true,
+                       s->residual[g] + (size_t)tile * s->tile, (size_t)s->n_outputs);
+}
+
+static void release_packed(fit_state *s)
+{
+    for (int g = 0; s->packed && g < s->form->groups; g++)
+        qcnn_release(s->packed[g]);
+    qcnn_release(s->packed);
+    s->packed = NULL;
+}
+
+static bool pack_gram(fit_state *s)
+{
+    for (int b = s->n_panels = 0; b < s->n_blocks; s->n_panels++)
+        b = qcnn_fit_panel_end(s, b);
+    s->packed = qcnn_allocate_zeroed((size_t)s->form->groups, sizeof *s->packed);
+    bool have = s->packed;
+    for (int g = 0; have && g < s->form->groups; g++) {
+        s->packed[g] = qcnn_allocate((size_t)s->n_panels * packed_words(s), sizeof **s->packed);
+        have = s->packed[g];
+    }
+    if (have)
+        qcnn_for(s->options->parallel, s->form->groups * s->n_panels, pack_panel, s);
+    return have;
+}
+
+// ---- sweeps ---------------------------------------------------------------------------------------------------------
+
 static qcnn_status hot_sweep(fit_state *s, int i, qcnn_error *error)
 {
     s->draw++;
@@ -118,7 +179,8 @@ qcnn_status qcnn_fit_anneal(fit_state *s, qcnn_error *error)
     const bool bf16 = qcnn_gemm_bf16_available();
     if (bf16)
         s->products = qcnn_allocate((size_t)qcnn_n_workers(s->options->parallel) * s->products_floats, sizeof(float));
-    const bool have = (s->products || !bf16) && saved.codewords && saved.bits && saved.assigned && s->noise && s->temperature;
+    const bool have =
+        (!bf16 || (s->products && pack_gram(s))) && saved.codewords && saved.bits && saved.assigned && s->noise && s->temperature;
     const qcnn_status status =
         have ? anneal_or_stay(s, &saved, error) : qcnn_fail_memory(error, groups * saved.n_assigned + saved.n_codewords * sizeof(float));
     qcnn_release(saved.codewords);
@@ -127,6 +189,7 @@ qcnn_status qcnn_fit_anneal(fit_state *s, qcnn_error *error)
     qcnn_release(s->noise);
     qcnn_release(s->temperature);
     qcnn_release(s->products);
+    release_packed(s);
     s->noise = s->temperature = s->products = NULL;
     s->hot = false;
     return status;

@@ -28,7 +28,7 @@ static void block_form(const fit_state *s, int g, int b, float *form)
 static void find_points(const fit_state *s, const float *form, int g, int b, int tile, float *points, size_t stride)
 {
     const size_t width = (size_t)s->blocks[b].width, ld = (size_t)s->n_outputs, n = (size_t)fit_tile_width(s, tile);
-    const size_t at = (size_t)s->blocks[b].row * ld + (size_t)tile * FIT_TILE;
+    const size_t at = (size_t)s->blocks[b].row * ld + (size_t)tile * s->tile;
     const float *r = s->residual[g] + at, *w = s->weights[g] + at;
     for (size_t i = 0; i < width; i++) {
         memcpy(points + i * stride, r + i * ld, n * sizeof *points);
@@ -42,7 +42,7 @@ static void find_points(const fit_state *s, const float *form, int g, int b, int
 static void apply(const fit_state *s, int g, int b, int tile, int panel_row, int panel_end_row, float *change, size_t stride)
 {
     const size_t width = (size_t)s->blocks[b].width, row = (size_t)s->blocks[b].row, n = (size_t)fit_tile_width(s, tile);
-    const size_t ld = (size_t)s->n_outputs, first = (size_t)tile * FIT_TILE;
+    const size_t ld = (size_t)s->n_outputs, first = (size_t)tile * s->tile;
     const float *codebook = fit_codebook(s, fit_set(s, g), s->blocks[b].m);
     const uint8_t *assigned = s->assigned[g] + (size_t)b * ld + first;
     float *w = s->weights[g] + row * ld + first, *r = s->residual[g] + first;
@@ -62,7 +62,7 @@ static void apply(const fit_state *s, int g, int b, int tile, int panel_row, int
 }
 
 // R outside the panel's rows += G change, for one tile.
-static void update_residual(const fit_state *s, int g, int row, int end_row, int tile, const float *change, size_t stride, int worker)
+static void update_residual(const fit_state *s, int g, int row, int end_row, int tile, const float *change, size_t stride)
 {
     const size_t ld = (size_t)s->n_outputs, n = (size_t)s->n;
     qcnn_gemm_call call = {
@@ -70,14 +70,14 @@ static void update_residual(const fit_state *s, int g, int row, int end_row, int
     };
     call.m = row;
     call.a = s->problem->gram[g] + (size_t)row;
-    call.c = s->residual[g] + (size_t)tile * FIT_TILE;
+    call.c = s->residual[g] + (size_t)tile * s->tile;
     if (call.m > 0)
-        qcnn_fit_product(s, &call, worker);
+        qcnn_gemm_serial(&call);
     call.m = s->n - end_row;
     call.a += (size_t)end_row * n;
     call.c += (size_t)end_row * ld;
     if (call.m > 0)
-        qcnn_fit_product(s, &call, worker);
+        qcnn_gemm_serial(&call);
 }
 
 // ---- codebooks given ------------------------------------------------------------------------------------------------
@@ -89,7 +89,7 @@ static void descend_tile(void *argument, int index, int worker)
     const int g = index / s->n_tiles, tile = index % s->n_tiles;
     float *change = fit_panel(s, worker), *points = fit_points(s, worker);
     float *form = job->forms + (size_t)worker * (size_t)s->form->subspace * (size_t)s->form->subspace;
-    for (int first = 0; first < s->n_blocks;) {
+    for (int first = 0, panel = 0; first < s->n_blocks; panel++) {
         const int end = qcnn_fit_panel_end(s, first), row = s->blocks[first].row,
                   end_row = s->blocks[end - 1].row + s->blocks[end - 1].width;
         for (int b = first; b < end; b++) {
@@ -98,7 +98,10 @@ static void descend_tile(void *argument, int index, int worker)
             qcnn_fit_assign(s, g, b, tile, form, points, worker);
             apply(s, g, b, tile, row, end_row, change, FIT_TILE);
         }
-        update_residual(s, g, row, end_row, tile, change, FIT_TILE, worker);
+        if (s->hot && s->packed)
+            qcnn_fit_add_packed(s, g, panel, tile, end_row - row, change, FIT_TILE, worker);
+        else
+            update_residual(s, g, row, end_row, tile, change, FIT_TILE);
         first = end;
     }
 }
@@ -109,7 +112,7 @@ static void points_tile(void *argument, int tile, int worker)
 {
     (void)worker;
     const descent_job *job = argument;
-    find_points(job->s, job->forms, job->g, job->b, tile, job->points + (size_t)tile * FIT_TILE, job->s->padded);
+    find_points(job->s, job->forms, job->g, job->b, tile, job->points + (size_t)tile * job->s->tile, job->s->padded);
 }
 
 static void apply_tile(void *argument, int tile, int worker)
@@ -117,16 +120,17 @@ static void apply_tile(void *argument, int tile, int worker)
     (void)worker;
     const descent_job *job = argument;
     const fit_block *last = &job->s->blocks[job->end - 1];
-    apply(job->s, job->g, job->b, tile, job->s->blocks[job->first].row, last->row + last->width, job->change + (size_t)tile * FIT_TILE,
+    apply(job->s, job->g, job->b, tile, job->s->blocks[job->first].row, last->row + last->width, job->change + (size_t)tile * job->s->tile,
           job->s->padded);
 }
 
 static void update_tile(void *argument, int tile, int worker)
 {
+    (void)worker;
     const descent_job *job = argument;
     const fit_block *last = &job->s->blocks[job->end - 1];
-    update_residual(job->s, job->g, job->s->blocks[job->first].row, last->row + last->width, tile, job->change + (size_t)tile * FIT_TILE,
-                    job->s->padded, worker);
+    update_residual(job->s, job->g, job->s->blocks[job->first].row, last->row + last->width, tile,
+                    job->change + (size_t)tile * job->s->tile, job->s->padded);
 }
 
 static qcnn_status trained_sweep(descent_job *job, qcnn_error *error)

@@ -59,7 +59,7 @@ static void find_points(const fit_state *s, const float *factor, int b, const fl
 static void apply(const fit_state *s, const float *factor, int g, int b, int tile, int panel_row, float *sums, size_t sums_stride)
 {
     const size_t width = (size_t)s->blocks[b].width, row = (size_t)s->blocks[b].row, n = (size_t)fit_tile_width(s, tile);
-    const size_t ld = (size_t)s->n_outputs, first = (size_t)tile * FIT_TILE;
+    const size_t ld = (size_t)s->n_outputs, first = (size_t)tile * s->tile;
     const float *codebook = fit_codebook(s, fit_set(s, g), s->blocks[b].m), *target = s->problem->target[g] + row * ld + first;
     const uint8_t *assigned = s->assigned[g] + (size_t)b * ld + first;
     float *e = s->residual[g] + row * ld + first, *w = s->weights[g] + row * ld + first;
@@ -76,13 +76,13 @@ static void apply(const fit_state *s, const float *factor, int g, int b, int til
         }
 }
 
-// The panel's sums over all blocks behind it, for one tile: rows x FIT_TILE apart `stride`.
+// The panel's sums over all blocks behind it, for one tile: rows `stride` apart.
 static void panel_sums(const fit_state *s, const float *factor, int g, int row, int end_row, int tile, float *sums, size_t stride)
 {
-    const size_t ld = (size_t)s->n_outputs, first = (size_t)tile * FIT_TILE;
+    const size_t ld = (size_t)s->n_outputs, first = (size_t)tile * s->tile;
     if (end_row == s->n) {
         for (int i = 0; i < end_row - row; i++)
-            memset(sums + (size_t)i * stride, 0, FIT_TILE * sizeof *sums);
+            memset(sums + (size_t)i * stride, 0, s->tile * sizeof *sums);
         return;
     }
     const qcnn_gemm_call call = { .m = end_row - row,
@@ -112,7 +112,7 @@ static void feedback_tile(void *argument, int index, int worker)
         const int first = qcnn_fit_panel_begin(s, end), row = s->blocks[first].row;
         panel_sums(s, factor, g, row, s->blocks[end - 1].row + s->blocks[end - 1].width, tile, sums, FIT_TILE);
         for (int b = end - 1; b >= first; b--) {
-            const size_t at = (size_t)s->blocks[b].row * (size_t)s->n_outputs + (size_t)tile * FIT_TILE;
+            const size_t at = (size_t)s->blocks[b].row * (size_t)s->n_outputs + (size_t)tile * s->tile;
             block_form(s, factor, b, form);
             find_points(s, factor, b, s->problem->target[g] + at, sums + (size_t)(s->blocks[b].row - row) * FIT_TILE, FIT_TILE,
                         (size_t)fit_tile_width(s, tile), points, FIT_TILE);
@@ -132,7 +132,7 @@ static void sums_tile(void *argument, int tile, int worker)
     const fit_state *s = job->s;
     const fit_block *last = &s->blocks[job->end - 1];
     panel_sums(s, job->factor[job->g], job->g, s->blocks[job->first].row, last->row + last->width, tile,
-               job->sums + (size_t)tile * FIT_TILE, s->padded);
+               job->sums + (size_t)tile * job->s->tile, s->padded);
 }
 
 static void points_tile(void *argument, int tile, int worker)
@@ -141,17 +141,17 @@ static void points_tile(void *argument, int tile, int worker)
     const feedback_job *job = argument;
     const fit_state *s = job->s;
     const int row = s->blocks[job->b].row;
-    const size_t at = (size_t)row * (size_t)s->n_outputs + (size_t)tile * FIT_TILE;
+    const size_t at = (size_t)row * (size_t)s->n_outputs + (size_t)tile * s->tile;
     find_points(s, job->factor[job->g], job->b, s->problem->target[job->g] + at,
-                job->sums + (size_t)(row - s->blocks[job->first].row) * s->padded + (size_t)tile * FIT_TILE, s->padded,
-                (size_t)fit_tile_width(s, tile), job->points + (size_t)tile * FIT_TILE, s->padded);
+                job->sums + (size_t)(row - s->blocks[job->first].row) * s->padded + (size_t)tile * s->tile, s->padded,
+                (size_t)fit_tile_width(s, tile), job->points + (size_t)tile * s->tile, s->padded);
 }
 
 static void apply_tile(void *argument, int tile, int worker)
 {
     (void)worker;
     const feedback_job *job = argument;
-    apply(job->s, job->factor[job->g], job->g, job->b, tile, job->s->blocks[job->first].row, job->sums + (size_t)tile * FIT_TILE,
+    apply(job->s, job->factor[job->g], job->g, job->b, tile, job->s->blocks[job->first].row, job->sums + (size_t)tile * job->s->tile,
           job->s->padded);
 }
 

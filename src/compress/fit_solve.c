@@ -13,16 +13,24 @@
 #include "compress/blas.h"
 #include "compress/fit_state.h"
 
-enum { FEW_STEPS = 5, MANY_STEPS = 30, TASK_ROWS = 384 }; // of conjugate gradients; of a task's part of a product
+enum { FEW_STEPS = 5, MANY_STEPS = 30, TASK_ROWS = 384, PARTS = 16 }; // of conjugate gradients; of tasks: rows of a product, and of A
+
+// A subspace's A, which depends on assignments alone: it is summed while the subspace before is solved for.
+typedef struct solve_form {
+    int set, m, width, n_rows; // n_rows: taps x width
+    float *between;            // [groups of the set][n_rows][n_rows]: G between the subspace's rows
+    float *a;                  // K width squared
+} solve_form;
 
 typedef struct solve_job {
     fit_state *s;
-    int set, g, m, width, n_rows; // n_rows: taps x width
-    float *rows;                  // [n_rows][n]: the subspace's rows of G
-    float *form;                  // [n_rows][n_rows]: G between them
-    float *points;                // [n_rows][n_outputs]: h
-    float *change;                // [n_rows][n_outputs]: old less new weights
-    float *a, *b, *vectors;       // K width squared, K width, 5 K width
+    int n_groups; // of a set
+    const solve_form *now;
+    solve_form *next;       // NULL: none
+    size_t n_numbers;       // n_rows x n_outputs, of the widest subspace
+    float *rows;            // [groups of the set][n_rows][n]: the subspace's rows of G
+    float *points, *change; // [groups of the set][n_rows][n_outputs]: h; old less new weights
+    float *b, *vectors;     // K width, 5 K width
 } solve_job;
 
 static int block_of(const fit_state *s, int tap, int m)
@@ -30,66 +38,128 @@ static int block_of(const fit_state *s, int tap, int m)
     return tap * s->form->n_subspaces + m;
 }
 
-// The subspace's rows of G and what G is between them.
-static void gather_rows(const solve_job *job)
+// The first row of the subspace at a tap.
+static size_t row_of(const fit_state *s, int tap, int m)
 {
-    const fit_state *s = job->s;
-    const size_t n = (size_t)s->n, width = (size_t)job->width;
-    for (int tap = 0; tap < s->form->n_taps; tap++) {
-        const size_t row = (size_t)s->blocks[block_of(s, tap, job->m)].row;
-        memcpy(job->rows + (size_t)tap * width * n, s->problem->gram[job->g] + row * n, width * n * sizeof(float));
-    }
-    for (int i = 0; i < job->n_rows; i++)
-        for (int tap = 0; tap < s->form->n_taps; tap++)
-            memcpy(job->form + (size_t)i * (size_t)job->n_rows + (size_t)tap * width,
-                   job->rows + (size_t)i * n + (size_t)s->blocks[block_of(s, tap, job->m)].row, width * sizeof(float));
+    return (size_t)s->blocks[block_of(s, tap, m)].row;
 }
 
-// h = R + G w over the subspace.
-static void find_points(const solve_job *job)
+static const uint8_t *assigned_at(const fit_state *s, int g, int tap, int m)
 {
-    const fit_state *s = job->s;
-    const size_t ld = (size_t)s->n_outputs, width = (size_t)job->width;
-    for (int tap = 0; tap < s->form->n_taps; tap++) {
-        const size_t row = (size_t)s->blocks[block_of(s, tap, job->m)].row;
-        memcpy(job->points + (size_t)tap * width * ld, s->residual[job->g] + row * ld, width * ld * sizeof(float));
-        memcpy(job->change + (size_t)tap * width * ld, s->weights[job->g] + row * ld, width * ld * sizeof(float));
-    }
-    const qcnn_gemm_call call = { .m = job->n_rows,
-                                  .n = s->n_outputs,
-                                  .k = job->n_rows,
-                                  .alpha = 1,
-                                  .beta = 1,
-                                  .a = job->form,
-                                  .lda = (size_t)job->n_rows,
-                                  .b = job->change,
-                                  .ldb = ld,
-                                  .c = job->points,
-                                  .ldc = ld };
-    qcnn_gemm(&call, s->options->parallel);
+    return s->assigned[g] + (size_t)block_of(s, tap, m) * (size_t)s->n_outputs;
 }
 
-// Adds what one output wants.
-static void add_output(const solve_job *job, int o)
+// ---- the quadratic form ---------------------------------------------------------------------------------------------
+
+static void find_between(const solve_job *job, solve_form *form)
 {
     const fit_state *s = job->s;
-    const size_t ld = (size_t)s->n_outputs, width = (size_t)job->width, size = (size_t)s->form->n_codewords * width;
-    const float weight = s->importance[(size_t)job->g * s->padded + (size_t)o];
+    const size_t n = (size_t)s->n, width = (size_t)form->width, n_rows = (size_t)form->n_rows;
+    float *to = form->between;
+    for (int g = form->set * job->n_groups; g < (form->set + 1) * job->n_groups; g++)
+        for (size_t i = 0; i < n_rows; i++)
+            for (int tap = 0; tap < s->form->n_taps; tap++, to += width)
+                memcpy(to, s->problem->gram[g] + (row_of(s, (int)(i / width), form->m) + i % width) * n + row_of(s, tap, form->m),
+                       width * sizeof *to);
+}
+
+// a, rows of which lie `size` apart, += weight * between, width x width.
+static inline void add_square(float *a, size_t size, float weight, const float *between, size_t n_rows, size_t width)
+{
+    for (size_t i = 0; i < width; i++)
+        for (size_t j = 0; j < width; j++)
+            a[i * size + j] += weight * between[i * n_rows + j];
+}
+
+// Adds what output o of group g puts into the rows of codewords part, part + PARTS ... A is symmetric: the upper triangle will do.
+static void add_output(const solve_job *job, const solve_form *form, int g, int o, int part)
+{
+    const fit_state *s = job->s;
+    const size_t width = (size_t)form->width, n_rows = (size_t)form->n_rows, size = (size_t)s->form->n_codewords * width;
+    const float *between = form->between + (size_t)(g - form->set * job->n_groups) * n_rows * n_rows;
+    const float weight = s->importance[(size_t)g * s->padded + (size_t)o];
     for (int p = 0; p < s->form->n_taps; p++) {
-        const size_t k = s->assigned[job->g][(size_t)block_of(s, p, job->m) * ld + (size_t)o];
-        for (size_t i = 0; i < width; i++)
-            job->b[k * width + i] += weight * job->points[((size_t)p * width + i) * ld + (size_t)o];
-        for (int q = 0; q < s->form->n_taps; q++) {
-            const size_t l = s->assigned[job->g][(size_t)block_of(s, q, job->m) * ld + (size_t)o];
-            if (l < k)
-                continue; // A is symmetric: the upper triangle will do
-            for (size_t i = 0; i < width; i++)
-                for (size_t j = 0; j < width; j++)
-                    job->a[(k * width + i) * size + l * width + j] +=
-                        weight * job->form[((size_t)p * width + i) * (size_t)job->n_rows + (size_t)q * width + j];
+        const size_t k = assigned_at(s, g, p, form->m)[o];
+        for (int q = 0; k % PARTS == (size_t)part && q < s->form->n_taps; q++) {
+            const size_t l = assigned_at(s, g, q, form->m)[o];
+            float *a = form->a + k * width * size + l * width;
+            const float *from = between + (size_t)p * width * n_rows + (size_t)q * width;
+            if (l >= k && width == 8)
+                add_square(a, size, weight, from, n_rows, 8);
+            else if (l >= k)
+                add_square(a, size, weight, from, n_rows, width);
         }
     }
 }
+
+static void add_part(const solve_job *job, const solve_form *form, int part)
+{
+    const fit_state *s = job->s;
+    const size_t width = (size_t)form->width, size = (size_t)s->form->n_codewords * width;
+    for (size_t k = (size_t)part; k < (size_t)s->form->n_codewords; k += PARTS)
+        memset(form->a + k * width * size, 0, width * size * sizeof *form->a);
+    for (int g = form->set * job->n_groups; g < (form->set + 1) * job->n_groups; g++)
+        for (int o = 0; o < s->n_outputs; o++)
+            add_output(job, form, g, o, part);
+}
+
+// ---- what is wanted -------------------------------------------------------------------------------------------------
+
+static void gather_rows(const solve_job *job, int group)
+{
+    const fit_state *s = job->s;
+    const size_t n = (size_t)s->n, width = (size_t)job->now->width;
+    const float *gram = s->problem->gram[job->now->set * job->n_groups + group];
+    float *to = job->rows + (size_t)group * (size_t)job->now->n_rows * n;
+    for (int tap = 0; tap < s->form->n_taps; tap++, to += width * n)
+        memcpy(to, gram + row_of(s, tap, job->now->m) * n, width * n * sizeof *to);
+}
+
+// h = R + G w over the subspace.
+static void find_points(const solve_job *job, int group)
+{
+    const fit_state *s = job->s;
+    const int g = job->now->set * job->n_groups + group;
+    const size_t ld = (size_t)s->n_outputs, width = (size_t)job->now->width, n_rows = (size_t)job->now->n_rows;
+    float *points = job->points + (size_t)group * job->n_numbers, *w = job->change + (size_t)group * job->n_numbers;
+    for (int tap = 0; tap < s->form->n_taps; tap++) {
+        const size_t row = row_of(s, tap, job->now->m);
+        memcpy(points + (size_t)tap * width * ld, s->residual[g] + row * ld, width * ld * sizeof(float));
+        memcpy(w + (size_t)tap * width * ld, s->weights[g] + row * ld, width * ld * sizeof(float));
+    }
+    const qcnn_gemm_call call = { .m = job->now->n_rows,
+                                  .n = s->n_outputs,
+                                  .k = job->now->n_rows,
+                                  .alpha = 1,
+                                  .beta = 1,
+                                  .a = job->now->between + (size_t)group * n_rows * n_rows,
+                                  .lda = n_rows,
+                                  .b = w,
+                                  .ldb = ld,
+                                  .c = points,
+                                  .ldc = ld };
+    qcnn_gemm_serial(&call);
+}
+
+static void find_wanted(const solve_job *job)
+{
+    const fit_state *s = job->s;
+    const size_t ld = (size_t)s->n_outputs, width = (size_t)job->now->width;
+    memset(job->b, 0, (size_t)s->form->n_codewords * width * sizeof *job->b);
+    for (int group = 0; group < job->n_groups; group++) {
+        const int g = job->now->set * job->n_groups + group;
+        const float *points = job->points + (size_t)group * job->n_numbers, *weight = s->importance + (size_t)g * s->padded;
+        find_points(job, group);
+        for (int tap = 0; tap < s->form->n_taps; tap++) {
+            const uint8_t *assigned = assigned_at(s, g, tap, job->now->m);
+            for (size_t i = 0; i < width; i++, points += ld)
+                for (size_t o = 0; o < ld; o++)
+                    job->b[assigned[o] * width + i] += weight[o] * points[o];
+        }
+    }
+}
+
+// ---- the solution ---------------------------------------------------------------------------------------------------
 
 static double dot(const float *x, const float *y, size_t n)
 {
@@ -133,110 +203,142 @@ static void solve(const solve_job *job)
 {
     static const float ridge = 1e-5f;
     const fit_state *s = job->s;
-    const size_t width = (size_t)job->width, size = (size_t)s->form->n_codewords * width;
-    float *codebook = fit_codebook(s, job->set, job->m), *x = job->vectors;
+    const size_t width = (size_t)job->now->width, size = (size_t)s->form->n_codewords * width;
+    float *codebook = fit_codebook(s, job->now->set, job->now->m), *x = job->vectors, *a = job->now->a;
     double trace = 0;
     for (size_t i = 0; i < size; i++)
-        trace += (double)job->a[i * size + i];
+        trace += (double)a[i * size + i];
     const float lambda = ridge * (float)(trace / (double)size) + 1e-20f;
     for (size_t i = 0; i < size; i++) {
         x[i] = codebook[i / width * (size_t)s->form->subspace + i % width];
-        job->a[i * size + i] += lambda;
+        a[i * size + i] += lambda;
         job->b[i] += lambda * x[i];
     }
-    minimise(job->a, job->b, x, size, s->hot ? FEW_STEPS : MANY_STEPS, x + size);
+    minimise(a, job->b, x, size, s->hot ? FEW_STEPS : MANY_STEPS, x + size);
     for (size_t i = 0; i < size; i++)
         codebook[i / width * (size_t)s->form->subspace + i % width] = x[i];
+}
+
+// The present subspace's solution beside its rows of G and the next one's A.
+static void solve_task(void *argument, int index, int worker)
+{
+    (void)worker;
+    const solve_job *job = argument;
+    if (index == 0)
+        solve(job);
+    else if (index <= job->n_groups)
+        gather_rows(job, index - 1);
+    else
+        add_part(job, job->next, index - 1 - job->n_groups);
 }
 
 static void update_rows(void *argument, int index, int worker)
 {
     const solve_job *job = argument;
     const fit_state *s = job->s;
-    const size_t first = (size_t)index * TASK_ROWS, ld = (size_t)s->n_outputs;
+    const int n_tasks = (s->n + TASK_ROWS - 1) / TASK_ROWS, group = index / n_tasks;
+    const size_t first = (size_t)(index % n_tasks) * TASK_ROWS, ld = (size_t)s->n_outputs;
     const int left = s->n - (int)first;
     const qcnn_gemm_call call = { .transpose_a = true,
                                   .m = left < TASK_ROWS ? left : TASK_ROWS,
                                   .n = s->n_outputs,
-                                  .k = job->n_rows,
+                                  .k = job->now->n_rows,
                                   .alpha = 1,
                                   .beta = 1,
-                                  .a = job->rows + first,
+                                  .a = job->rows + (size_t)group * (size_t)job->now->n_rows * (size_t)s->n + first,
                                   .lda = (size_t)s->n,
-                                  .b = job->change,
+                                  .b = job->change + (size_t)group * job->n_numbers,
                                   .ldb = ld,
-                                  .c = s->residual[job->g] + first * ld,
+                                  .c = s->residual[job->now->set * job->n_groups + group] + first * ld,
                                   .ldc = ld };
     qcnn_fit_product(s, &call, worker);
 }
 
-// Takes the new codewords into weights and residual of the group.
+// Takes the new codewords into weights and residual.
 static void apply(solve_job *job)
 {
     const fit_state *s = job->s;
-    const size_t ld = (size_t)s->n_outputs, width = (size_t)job->width;
-    const float *codebook = fit_codebook(s, job->set, job->m);
-    for (int tap = 0; tap < s->form->n_taps; tap++) {
-        const int b = block_of(s, tap, job->m);
-        const uint8_t *assigned = s->assigned[job->g] + (size_t)b * ld;
-        float *w = s->weights[job->g] + (size_t)s->blocks[b].row * ld, *change = job->change + (size_t)tap * width * ld;
-        for (size_t i = 0; i < width; i++)
-            for (size_t o = 0; o < ld; o++) {
-                const float value = codebook[assigned[o] * (size_t)s->form->subspace + i];
-                change[i * ld + o] = w[i * ld + o] - value;
-                w[i * ld + o] = value;
-            }
-    }
-    qcnn_for(s->options->parallel, (s->n + TASK_ROWS - 1) / TASK_ROWS, update_rows, job);
+    const size_t ld = (size_t)s->n_outputs, width = (size_t)job->now->width;
+    const float *codebook = fit_codebook(s, job->now->set, job->now->m);
+    for (int group = 0; group < job->n_groups; group++)
+        for (int tap = 0; tap < s->form->n_taps; tap++) {
+            const int g = job->now->set * job->n_groups + group;
+            const uint8_t *assigned = assigned_at(s, g, tap, job->now->m);
+            float *w = s->weights[g] + row_of(s, tap, job->now->m) * ld;
+            float *change = job->change + (size_t)group * job->n_numbers + (size_t)tap * width * ld;
+            for (size_t i = 0; i < width; i++)
+                for (size_t o = 0; o < ld; o++) {
+                    const float value = codebook[assigned[o] * (size_t)s->form->subspace + i];
+                    change[i * ld + o] = w[i * ld + o] - value;
+                    w[i * ld + o] = value;
+                }
+        }
+    qcnn_for(s->options->parallel, job->n_groups * ((s->n + TASK_ROWS - 1) / TASK_ROWS), update_rows, job);
 }
 
-static void solve_subspace(solve_job *job)
+static void part_task(void *argument, int index, int worker)
+{
+    (void)worker;
+    const solve_job *job = argument;
+    add_part(job, job->next, index);
+}
+
+static void prepare(const solve_job *job, solve_form *form, int index)
 {
     const fit_state *s = job->s;
-    const size_t size = (size_t)s->form->n_codewords * (size_t)job->width;
-    const int n_groups = s->form->groups / s->form->n_sets;
-    memset(job->a, 0, size * size * sizeof(float));
-    memset(job->b, 0, size * sizeof(float));
-    for (job->g = job->set * n_groups; job->g < (job->set + 1) * n_groups; job->g++) {
-        gather_rows(job);
-        find_points(job);
-        for (int o = 0; o < s->n_outputs; o++)
-            add_output(job, o);
-    }
-    solve(job);
-    for (job->g = job->set * n_groups; job->g < (job->set + 1) * n_groups; job->g++) {
-        gather_rows(job);
+    form->set = index / s->form->n_subspaces;
+    form->m = index % s->form->n_subspaces;
+    form->width = s->blocks[form->m].width;
+    form->n_rows = s->form->n_taps * form->width;
+    find_between(job, form);
+}
+
+static qcnn_status solve_all(solve_job *job, solve_form forms[2], qcnn_error *error)
+{
+    fit_state *s = job->s;
+    const int n = s->form->n_sets * s->form->n_subspaces;
+    job->next = &forms[0];
+    prepare(job, job->next, 0);
+    qcnn_for(s->options->parallel, PARTS, part_task, job);
+    for (int i = 0; i < n; i++) {
+        job->now = job->next;
+        job->next = i + 1 < n ? &forms[(i + 1) % 2] : NULL;
+        if (job->next)
+            prepare(job, job->next, i + 1);
+        find_wanted(job);
+        qcnn_for(s->options->parallel, 1 + job->n_groups + (job->next ? PARTS : 0), solve_task, job);
         apply(job);
+        QCNN_TRY(qcnn_fit_report(s, (double)(i + 1) / n, error));
     }
+    return QCNN_OK;
 }
 
 qcnn_status qcnn_fit_solve(fit_state *s, qcnn_error *error)
 {
-    const size_t n_rows = (size_t)s->form->n_taps * (size_t)s->form->subspace, n_outputs = (size_t)s->n_outputs;
+    const size_t n_groups = (size_t)(s->form->groups / s->form->n_sets), n_rows = (size_t)s->form->n_taps * (size_t)s->form->subspace;
     const size_t size = (size_t)s->form->n_codewords * (size_t)s->form->subspace;
-    solve_job job = { .s = s };
-    job.rows = qcnn_allocate(n_rows * (size_t)s->n, sizeof(float));
-    job.form = qcnn_allocate(n_rows * n_rows, sizeof(float));
-    job.points = qcnn_allocate(n_rows * n_outputs, sizeof(float));
-    job.change = qcnn_allocate(n_rows * n_outputs, sizeof(float));
-    job.a = qcnn_allocate(size * size, sizeof(float));
+    solve_job job = { .s = s, .n_groups = (int)n_groups, .n_numbers = n_rows * (size_t)s->n_outputs };
+    solve_form forms[2] = { 0 };
+    job.rows = qcnn_allocate(n_groups * n_rows * (size_t)s->n, sizeof(float));
+    job.points = qcnn_allocate(n_groups * job.n_numbers, sizeof(float));
+    job.change = qcnn_allocate(n_groups * job.n_numbers, sizeof(float));
     job.b = qcnn_allocate(size, sizeof(float));
     job.vectors = qcnn_allocate(5 * size, sizeof(float));
-    const bool have = job.rows && job.form && job.points && job.change && job.a && job.b && job.vectors;
-    qcnn_status status = have ? QCNN_OK : qcnn_fail_memory(error, (size * size + n_rows * (size_t)s->n) * sizeof(float));
-    for (job.set = 0; status == QCNN_OK && job.set < s->form->n_sets; job.set++)
-        for (job.m = 0; status == QCNN_OK && job.m < s->form->n_subspaces; job.m++) {
-            job.width = s->blocks[job.m].width;
-            job.n_rows = s->form->n_taps * job.width;
-            solve_subspace(&job);
-            const double done = job.set * s->form->n_subspaces + job.m + 1, all = s->form->n_sets * s->form->n_subspaces;
-            status = qcnn_fit_report(s, done / all, error);
-        }
+    bool have = job.rows && job.points && job.change && job.b && job.vectors;
+    for (int i = 0; i < 2; i++) {
+        forms[i].between = qcnn_allocate(n_groups * n_rows * n_rows, sizeof(float));
+        forms[i].a = qcnn_allocate(size * size, sizeof(float));
+        have = have && forms[i].between && forms[i].a;
+    }
+    const qcnn_status status =
+        have ? solve_all(&job, forms, error) : qcnn_fail_memory(error, 2 * (size * size + n_groups * n_rows * n_rows) * sizeof(float));
+    for (int i = 0; i < 2; i++) {
+        qcnn_release(forms[i].between);
+        qcnn_release(forms[i].a);
+    }
     qcnn_release(job.rows);
-    qcnn_release(job.form);
     qcnn_release(job.points);
     qcnn_release(job.change);
-    qcnn_release(job.a);
     qcnn_release(job.b);
     qcnn_release(job.vectors);
     return status;

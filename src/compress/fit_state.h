@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the steps of a fit share. A *block* is one subspace of one tap: block b = tap * M + m covers `width` rows of a group's matrices
-// from `row` on. Columns are outputs, taken in tiles of FIT_TILE.
+// from `row` on. Columns are outputs, taken in tiles.
 
 #ifndef QCNN_COMPRESS_FIT_STATE_H
 #define QCNN_COMPRESS_FIT_STATE_H
@@ -8,7 +8,7 @@
 #include "compress/blas.h"
 #include "compress/fit.h"
 
-enum { FIT_TILE = 128, FIT_PANEL = 64 }; // outputs of a task, rows between two products
+enum { FIT_TILE = 128, FIT_PANEL = 64 }; // most outputs of a task, rows between two products
 
 typedef struct fit_block {
     int row, width, m;
@@ -19,7 +19,7 @@ typedef struct fit_state {
     const qcnn_fit_problem *problem;
     const qcnn_fit_options *options;
     int n, n_outputs, n_blocks, n_tiles; // n_tiles: of one group
-    size_t padded;                       // n_outputs, up to whole tiles
+    size_t tile, padded;                 // outputs of a tile; n_outputs, up to whole tiles
     int panel_rows;                      // at most so many rows between two products
     bool trained;                        // each block has a codebook to itself: no taps, no group shares it
     bool frozen;                         // codewords are not to move any more
@@ -41,6 +41,8 @@ typedef struct fit_state {
     uint64_t draw;      // sweeps so far: each has other noise
     float *products;    // [workers][products_floats]: scratch of products in bfloat16 while hot; NULL: in float32
     size_t products_floats;
+    uint32_t **packed; // [groups][n_panels]: G in bfloat16, likewise
+    int n_panels;
     int step, n_steps; // for progress
     float **scratch;   // of each worker: panel_rows x FIT_TILE, C' x FIT_TILE, and K x (C' + 1)
 } fit_state;
@@ -83,6 +85,9 @@ qcnn_status qcnn_fit_anneal(fit_state *s, qcnn_error *error);
 // A product inside a task: while hot in bfloat16 where the processor gains by it, whose errors drown in the noise.
 void qcnn_fit_product(const fit_state *s, const qcnn_gemm_call *call, int worker);
 
+// R of all rows but those of panel `panel`, of which there are n_rows, += G change for one tile, from `packed`.
+void qcnn_fit_add_packed(const fit_state *s, int g, int panel, int tile, int n_rows, const float *change, size_t stride, int worker);
+
 // What is minimised, for the present state; residual follows.
 double qcnn_fit_objective(fit_state *s);
 
@@ -108,8 +113,8 @@ int qcnn_fit_panel_begin(const fit_state *s, int end);
 // Outputs of tile `tile`.
 static inline int fit_tile_width(const fit_state *s, int tile)
 {
-    const int left = s->n_outputs - tile * FIT_TILE;
-    return left < FIT_TILE ? left : FIT_TILE;
+    const int left = s->n_outputs - tile * (int)s->tile;
+    return left < (int)s->tile ? left : (int)s->tile;
 }
 
 // The scratch of a worker: rows of FIT_TILE floats.

@@ -53,7 +53,7 @@ void qcnn_fit_assign(const fit_state *s, int g, int b, int tile, const float *fo
 {
     const int k_all = s->form->n_codewords, width = s->blocks[b].width, m = s->blocks[b].m, set = fit_set(s, g);
     const float *codeword = fit_codebook(s, set, m);
-    const size_t first = (size_t)g * s->padded + (size_t)tile * FIT_TILE;
+    const size_t first = (size_t)g * s->padded + (size_t)tile * s->tile;
     float *constant = fit_constants(s, worker), *direction = constant + k_all;
     for (int k = 0; k < k_all; k++, codeword += s->form->subspace) {
         double sum = 0;
@@ -76,7 +76,7 @@ void qcnn_fit_assign(const fit_state *s, int g, int b, int tile, const float *fo
                                          .temperature = s->hot ? s->temperature + first : NULL,
                                          .draw = qcnn_rng_split(s->draw, (uint64_t)(b * s->form->groups + g) << 32 | (uint64_t)tile) };
     qcnn_nearest(&candidates, points, FIT_TILE, (size_t)fit_tile_width(s, tile),
-                 s->assigned[g] + (size_t)b * (size_t)s->n_outputs + (size_t)tile * FIT_TILE);
+                 s->assigned[g] + (size_t)b * (size_t)s->n_outputs + (size_t)tile * s->tile);
 }
 
 // ---- training -------------------------------------------------------------------------------------------------------
@@ -92,10 +92,10 @@ static void train_tile(void *argument, int tile, int worker)
 {
     const train_job *job = argument;
     const fit_state *s = job->s;
-    const size_t width = (size_t)s->blocks[job->b].width, first = (size_t)tile * FIT_TILE;
+    const size_t width = (size_t)s->blocks[job->b].width, first = (size_t)tile * s->tile;
     float *points = fit_points(s, worker);
     for (size_t i = 0; i < width; i++)
-        memcpy(points + i * FIT_TILE, job->points + i * s->padded + first, FIT_TILE * sizeof *points);
+        memcpy(points + i * FIT_TILE, job->points + i * s->padded + first, s->tile * sizeof *points);
     qcnn_fit_assign(s, job->g, job->b, tile, job->form, points, worker);
     double *sums = job->sums + (size_t)tile * (size_t)s->form->n_codewords * (width + 1);
     memset(sums, 0, (size_t)s->form->n_codewords * (width + 1) * sizeof *sums);
