@@ -184,7 +184,7 @@ static qcnn_status gather_samples(const team *t, int begin, int end, gathering *
             x[i] = t->given ? qcnn_walk_input(t->given, first + i) : o[i];
         }
         if (g->builder)
-            qcnn_statistics_add(g->builder, g->n_done, n, x, o);
+            QCNN_TRY(qcnn_statistics_add(g->builder, g->n_done, n, x, o, error));
         g->n_done += n;
     }
     return QCNN_OK;
@@ -251,9 +251,9 @@ qcnn_status qcnn_calibration_gather(qcnn_calibration *c, size_t node, const qcnn
     const int n_positions = POSITIONS * CONV_SAMPLES / c->conv_samples;
     QCNN_TRY(qcnn_statistics_begin(c->original, node, n_positions, g.n_all - c->teams[0].n[1], c->teams[0].n[1],
                                    qcnn_rng_split(c->options->seed, node), c->options->parallel, &g.builder, error));
-    const qcnn_status status = gather_teams(c, &g, error);
+    qcnn_status status = gather_teams(c, &g, error);
     if (status == QCNN_OK)
-        qcnn_statistics_end(g.builder, statistics);
+        status = qcnn_statistics_end(g.builder, statistics, error);
     qcnn_statistics_free_builder(g.builder);
     end(c);
     return status;

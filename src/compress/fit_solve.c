@@ -13,12 +13,19 @@
 #include "compress/blas.h"
 #include "compress/fit_state.h"
 
-enum { FEW_STEPS = 5, MANY_STEPS = 30, TASK_ROWS = 384, PARTS = 16 }; // of conjugate gradients; of tasks: rows of a product, and of A
+enum {
+    FEW_STEPS = 5,
+    MANY_STEPS = 30,
+    TASK_ROWS = 384,
+    PARTS = 8,
+    ODD = 16
+}; // of conjugate gradients; of tasks: rows of a product, and of A
 
 // A subspace's A, which depends on assignments alone: it is summed while the subspace before is solved for.
 typedef struct solve_form {
     int set, m, width, n_rows; // n_rows: taps x width
     float *between;            // [groups of the set][n_rows][n_rows]: G between the subspace's rows
+    size_t stride;             // between rows of a
     float *a;                  // K width squared
 } solve_form;
 
@@ -63,31 +70,31 @@ static void find_between(const solve_job *job, solve_form *form)
                        width * sizeof *to);
 }
 
-// a, rows of which lie `size` apart, += weight * between, width x width.
-static inline void add_square(float *a, size_t size, float weight, const float *between, size_t n_rows, size_t width)
+// a += weight * between, width x width.
+static inline void add_square(float *a, size_t stride, float weight, const float *between, size_t n_rows, size_t width)
 {
     for (size_t i = 0; i < width; i++)
         for (size_t j = 0; j < width; j++)
-            a[i * size + j] += weight * between[i * n_rows + j];
+            a[i * stride + j] += weight * between[i * n_rows + j];
 }
 
 // Adds what output o of group g puts into the rows of codewords part, part + PARTS ... A is symmetric: the upper triangle will do.
 static void add_output(const solve_job *job, const solve_form *form, int g, int o, int part)
 {
     const fit_state *s = job->s;
-    const size_t width = (size_t)form->width, n_rows = (size_t)form->n_rows, size = (size_t)s->form->n_codewords * width;
+    const size_t width = (size_t)form->width, n_rows = (size_t)form->n_rows;
     const float *between = form->between + (size_t)(g - form->set * job->n_groups) * n_rows * n_rows;
     const float weight = s->importance[(size_t)g * s->padded + (size_t)o];
     for (int p = 0; p < s->form->n_taps; p++) {
         const size_t k = assigned_at(s, g, p, form->m)[o];
         for (int q = 0; k % PARTS == (size_t)part && q < s->form->n_taps; q++) {
             const size_t l = assigned_at(s, g, q, form->m)[o];
-            float *a = form->a + k * width * size + l * width;
+            float *a = form->a + k * width * form->stride + l * width;
             const float *from = between + (size_t)p * width * n_rows + (size_t)q * width;
             if (l >= k && width == 8)
-                add_square(a, size, weight, from, n_rows, 8);
+                add_square(a, form->stride, weight, from, n_rows, 8);
             else if (l >= k)
-                add_square(a, size, weight, from, n_rows, width);
+                add_square(a, form->stride, weight, from, n_rows, width);
         }
     }
 }
@@ -95,9 +102,9 @@ static void add_output(const solve_job *job, const solve_form *form, int g, int 
 static void add_part(const solve_job *job, const solve_form *form, int part)
 {
     const fit_state *s = job->s;
-    const size_t width = (size_t)form->width, size = (size_t)s->form->n_codewords * width;
+    const size_t width = (size_t)form->width;
     for (size_t k = (size_t)part; k < (size_t)s->form->n_codewords; k += PARTS)
-        memset(form->a + k * width * size, 0, width * size * sizeof *form->a);
+        memset(form->a + k * width * form->stride, 0, width * form->stride * sizeof *form->a);
     for (int g = form->set * job->n_groups; g < (form->set + 1) * job->n_groups; g++)
         for (int o = 0; o < s->n_outputs; o++)
             add_output(job, form, g, o, part);
@@ -171,19 +178,19 @@ static double dot(const float *x, const float *y, size_t n)
 
 // Minimises x^T A x - 2 x^T b by conjugate gradients from x on, scaled by the diagonal. No step raises it, so any number of them will do.
 // Of `vectors` n each are needed for the residual, the same scaled, the direction and its product.
-static void minimise(const float *a, const float *b, float *x, size_t n, int most_steps, float *vectors)
+static void minimise(const float *a, size_t stride, const float *b, float *x, size_t n, int most_steps, float *vectors)
 {
     static const double tolerance = 1e-3;
     float *residual = vectors, *scaled = vectors + n, *direction = vectors + 2 * n, *product = vectors + 3 * n;
-    qcnn_symmetric_product((int)n, a, n, x, product);
+    qcnn_symmetric_product((int)n, a, stride, x, product);
     for (size_t i = 0; i < n; i++) {
         residual[i] = b[i] - product[i];
-        direction[i] = scaled[i] = residual[i] / a[i * n + i];
+        direction[i] = scaled[i] = residual[i] / a[i * stride + i];
     }
     double error = dot(residual, scaled, n);
     const double enough = tolerance * tolerance * error;
     for (int step = 0; step < most_steps && error > enough; step++) {
-        qcnn_symmetric_product((int)n, a, n, direction, product);
+        qcnn_symmetric_product((int)n, a, stride, direction, product);
         const double curvature = dot(direction, product, n), before = error;
         if (!(curvature > 0))
             return;
@@ -191,7 +198,7 @@ static void minimise(const float *a, const float *b, float *x, size_t n, int mos
         for (size_t i = 0; i < n; i++) {
             x[i] += length * direction[i];
             residual[i] -= length * product[i];
-            scaled[i] = residual[i] / a[i * n + i];
+            scaled[i] = residual[i] / a[i * stride + i];
         }
         error = dot(residual, scaled, n);
         for (size_t i = 0; i < n; i++)
@@ -203,18 +210,18 @@ static void solve(const solve_job *job)
 {
     static const float ridge = 1e-5f;
     const fit_state *s = job->s;
-    const size_t width = (size_t)job->now->width, size = (size_t)s->form->n_codewords * width;
+    const size_t width = (size_t)job->now->width, size = (size_t)s->form->n_codewords * width, stride = job->now->stride;
     float *codebook = fit_codebook(s, job->now->set, job->now->m), *x = job->vectors, *a = job->now->a;
     double trace = 0;
     for (size_t i = 0; i < size; i++)
-        trace += (double)a[i * size + i];
+        trace += (double)a[i * stride + i];
     const float lambda = ridge * (float)(trace / (double)size) + 1e-20f;
     for (size_t i = 0; i < size; i++) {
         x[i] = codebook[i / width * (size_t)s->form->subspace + i % width];
-        a[i * size + i] += lambda;
+        a[i * stride + i] += lambda;
         job->b[i] += lambda * x[i];
     }
-    minimise(a, job->b, x, size, s->hot ? FEW_STEPS : MANY_STEPS, x + size);
+    minimise(a, stride, job->b, x, size, s->hot ? FEW_STEPS : MANY_STEPS, x + size);
     for (size_t i = 0; i < size; i++)
         codebook[i / width * (size_t)s->form->subspace + i % width] = x[i];
 }
@@ -327,7 +334,8 @@ qcnn_status qcnn_fit_solve(fit_state *s, qcnn_error *error)
     bool have = job.rows && job.points && job.change && job.b && job.vectors;
     for (int i = 0; i < 2; i++) {
         forms[i].between = qcnn_allocate(n_groups * n_rows * n_rows, sizeof(float));
-        forms[i].a = qcnn_allocate(size * size, sizeof(float));
+        forms[i].stride = size + ODD; // rows a power of two apart would be in each other's way in the caches
+        forms[i].a = qcnn_allocate(size * forms[i].stride, sizeof(float));
         have = have && forms[i].between && forms[i].a;
     }
     const qcnn_status status =

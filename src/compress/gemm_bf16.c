@@ -26,7 +26,7 @@ size_t qcnn_gemm_bf16_scratch(int m)
 
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
 
-bool qcnn_gemm_bf16_available(void)
+static bool have_instructions(void)
 {
     return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 }
@@ -188,7 +188,7 @@ void qcnn_gemm_bf16(const qcnn_gemm_call *call, float *scratch)
 
 #else
 
-bool qcnn_gemm_bf16_available(void)
+static bool have_instructions(void)
 {
     return false;
 }
@@ -221,33 +221,60 @@ void qcnn_bf16_interleave(const uint16_t *low, const uint16_t *high, size_t n, u
 
 #endif
 
+// ---- whether ---------------------------------------------------------------------------------------------------------
+
+static bool forbidden;
+
+void qcnn_gemm_bf16_forbid(bool forbid)
+{
+    forbidden = forbid;
+}
+
+bool qcnn_gemm_bf16_available(void)
+{
+    return !forbidden && have_instructions();
+}
+
 // ---- spread over threads --------------------------------------------------------------------------------------------
 
 enum { TILE_SIDE = 512 };
 
+typedef struct fast_job {
+    qcnn_gemm_call call;
+    float *scratch; // [workers][n_scratch]
+    size_t n_scratch;
+} fast_job;
+
+static int tiles_along(int n)
+{
+    return (n + TILE_SIDE - 1) / TILE_SIDE;
+}
+
 static void fast_tile(void *argument, int index, int worker)
 {
-    (void)worker;
-    qcnn_gemm_call tile = *(const qcnn_gemm_call *)argument;
-    const int n_columns = (tile.n + TILE_SIDE - 1) / TILE_SIDE, row = index / n_columns * TILE_SIDE, column = index % n_columns * TILE_SIDE;
+    const fast_job *job = argument;
+    qcnn_gemm_call tile = job->call;
+    const int n_columns = tiles_along(tile.n), row = index / n_columns * TILE_SIDE, column = index % n_columns * TILE_SIDE;
     tile.a += tile.transpose_a ? (size_t)row : (size_t)row * tile.lda;
     tile.b += tile.transpose_b ? (size_t)column * tile.ldb : (size_t)column;
     tile.c += (size_t)row * tile.ldc + (size_t)column;
     tile.m = tile.m - row < TILE_SIDE ? tile.m - row : TILE_SIDE;
     tile.n = tile.n - column < TILE_SIDE ? tile.n - column : TILE_SIDE;
-    float *scratch = qcnn_allocate(qcnn_gemm_bf16_scratch(tile.m), sizeof *scratch);
-    if (scratch)
-        qcnn_gemm_bf16(&tile, scratch);
-    else
-        qcnn_gemm_serial(&tile);
-    qcnn_release(scratch);
+    qcnn_gemm_bf16(&tile, job->scratch + (size_t)worker * job->n_scratch);
 }
 
-void qcnn_gemm_fast(const qcnn_gemm_call *call, const qcnn_parallel *parallel)
+qcnn_status qcnn_gemm_fast(const qcnn_gemm_call *call, const qcnn_parallel *parallel, qcnn_error *error)
 {
-    qcnn_gemm_call copy = *call;
-    if (qcnn_gemm_bf16_available())
-        qcnn_for(parallel, ((call->m + TILE_SIDE - 1) / TILE_SIDE) * ((call->n + TILE_SIDE - 1) / TILE_SIDE), fast_tile, &copy);
-    else
+    if (!qcnn_gemm_bf16_available()) {
         qcnn_gemm(call, parallel);
+        return QCNN_OK;
+    }
+    fast_job job = { .call = *call, .n_scratch = qcnn_gemm_bf16_scratch(call->m < TILE_SIDE ? call->m : TILE_SIDE) };
+    const size_t n = (size_t)qcnn_n_workers(parallel) * job.n_scratch;
+    job.scratch = qcnn_allocate(n, sizeof *job.scratch);
+    if (!job.scratch)
+        return qcnn_fail_memory(error, n * sizeof *job.scratch);
+    qcnn_for(parallel, tiles_along(call->m) * tiles_along(call->n), fast_tile, &job);
+    qcnn_release(job.scratch);
+    return QCNN_OK;
 }

@@ -7,10 +7,14 @@
 
 #include <stdint.h>
 
+#include "base/status.h"
 #include "compress/blas.h"
 
-// Whether this processor has the instructions.
+// Whether this processor has the instructions, and they are not forbidden.
 bool qcnn_gemm_bf16_available(void);
+
+// Everything in float32 from now on, as on processors without: for tests. Not while anything runs.
+void qcnn_gemm_bf16_forbid(bool forbid);
 
 // A tile of the product; smaller ones are faster in float32.
 enum { QCNN_GEMM_BF16_ROWS = 12, QCNN_GEMM_BF16_COLUMNS = 32 };
@@ -22,8 +26,8 @@ size_t qcnn_gemm_bf16_scratch(int m);
 void qcnn_gemm_bf16(const qcnn_gemm_call *call, float *scratch);
 
 // As qcnn_gemm, with alpha 1 and beta 0 or 1, in bfloat16 where available: for walks and cross moments. (Not for second moments, which
-// must stay positive definite when means are taken out.)
-void qcnn_gemm_fast(const qcnn_gemm_call *call, const qcnn_parallel *parallel);
+// must stay positive definite when means are taken out.) Errors: MEMORY.
+qcnn_status qcnn_gemm_fast(const qcnn_gemm_call *call, const qcnn_parallel *parallel, qcnn_error *error);
 
 // ---- pieces, for products whose factors are packed elsewhere --------------------------------------------------------
 

@@ -265,7 +265,7 @@ static void shift_rows(qcnn_statistics_builder *b, int begin, int end, bool add)
 }
 
 // residual = delta W for `n_rows` rows of group g.
-static void find_residual(qcnn_statistics_builder *b, int g, int n_rows, float *residual)
+static qcnn_status find_residual(qcnn_statistics_builder *b, int g, int n_rows, float *residual, qcnn_error *error)
 {
     const size_t n = (size_t)b->s.n, width = (size_t)b->s.groups * n, n_outputs = (size_t)b->s.n_outputs;
     const qcnn_gemm_call call = { .m = n_rows,
@@ -278,7 +278,7 @@ static void find_residual(qcnn_statistics_builder *b, int g, int n_rows, float *
                                   .ldb = n_outputs,
                                   .c = residual,
                                   .ldc = n_outputs };
-    qcnn_gemm_fast(&call, b->parallel);
+    return qcnn_gemm_fast(&call, b->parallel, error);
 }
 
 enum { MAP_PANEL = 64 };
@@ -307,11 +307,11 @@ static void add_map_panel(void *argument, int index, int worker)
 }
 
 // Adds the collected rows to the sums.
-static void flush(qcnn_statistics_builder *b)
+static qcnn_status flush(qcnn_statistics_builder *b, qcnn_error *error)
 {
     const size_t n = (size_t)b->s.n, width = (size_t)b->s.groups * n, n_outputs = (size_t)b->s.n_outputs;
     if (b->n_filled == 0)
-        return;
+        return QCNN_OK;
     if (!b->shifted)
         find_shift(b, b->n_filled);
     shift_rows(b, 0, b->n_filled, true);
@@ -320,7 +320,7 @@ static void flush(qcnn_statistics_builder *b)
         qcnn_gram_add((int)n, b->n_filled, 1, x, width, b->s.gram[g], n, b->parallel);
         if (b->all_equal)
             continue;
-        find_residual(b, g, b->n_filled, b->residual);
+        QCNN_TRY(find_residual(b, g, b->n_filled, b->residual, error));
         const qcnn_gemm_call call = { .transpose_a = true,
                                       .m = (int)n,
                                       .n = (int)n_outputs,
@@ -333,17 +333,18 @@ static void flush(qcnn_statistics_builder *b)
                                       .ldb = n_outputs,
                                       .c = b->s.cross[g],
                                       .ldc = n_outputs };
-        qcnn_gemm_fast(&call, b->parallel);
+        QCNN_TRY(qcnn_gemm_fast(&call, b->parallel, error));
     }
     if (!b->all_equal)
         qcnn_for(b->parallel, (b->s.n_maps + MAP_PANEL - 1) / MAP_PANEL, add_map_panel, b);
     b->s.n_rows += b->n_filled;
     b->n_filled = 0;
     b->all_equal = true;
+    return QCNN_OK;
 }
 
 // Stores the collected rows, which are held out, for later.
-static void flush_held(qcnn_statistics_builder *b)
+static qcnn_status flush_held(qcnn_statistics_builder *b, qcnn_error *error)
 {
     qcnn_statistics *s = &b->s;
     const size_t n = (size_t)s->n, width = (size_t)s->groups * n, n_outputs = (size_t)s->n_outputs;
@@ -352,24 +353,24 @@ static void flush_held(qcnn_statistics_builder *b)
         float *to = s->held_inputs[g] + (size_t)s->n_held * n;
         for (int row = 0; row < b->n_filled; row++)
             memcpy(to + (size_t)row * n, b->x + (size_t)row * width + (size_t)g * n, n * sizeof *to);
-        find_residual(b, g, b->n_filled, s->held_residual[g] + (size_t)s->n_held * n_outputs);
+        QCNN_TRY(find_residual(b, g, b->n_filled, s->held_residual[g] + (size_t)s->n_held * n_outputs, error));
     }
     s->n_held += b->n_filled;
     b->n_filled = 0;
+    return QCNN_OK;
 }
 
-void qcnn_statistics_add(qcnn_statistics_builder *b, int first, int n, const float *const *x, const float *const *o)
+qcnn_status qcnn_statistics_add(qcnn_statistics_builder *b, int first, int n, const float *const *x, const float *const *o,
+                                qcnn_error *error)
 {
     const bool held = first >= b->n_fit_samples;
     if (held && b->s.n_held == 0)
-        flush(b);
+        QCNN_TRY(flush(b, error));
     for (int done = 0; done < n;) {
         const int left_to_fit = held ? n - done : b->n_fit_samples - first - done;
         int batch = n - done < b->max_batch ? n - done : b->max_batch;
-        if (left_to_fit <= 0) { // the rest is held out
-            qcnn_statistics_add(b, first + done, n - done, x + done, o + done);
-            return;
-        }
+        if (left_to_fit <= 0) // the rest is held out
+            return qcnn_statistics_add(b, first + done, n - done, x + done, o + done, error);
         batch = batch < left_to_fit ? batch : left_to_fit;
         b->first = first + done;
         b->batch_x = x + done;
@@ -379,11 +380,12 @@ void qcnn_statistics_add(qcnn_statistics_builder *b, int first, int n, const flo
             b->all_equal = b->all_equal && x[done + i] == o[done + i];
         b->n_filled += batch * b->n_positions;
         if (held)
-            flush_held(b);
+            QCNN_TRY(flush_held(b, error));
         else if (b->n_filled >= BLOCK_ROWS)
-            flush(b);
+            QCNN_TRY(flush(b, error));
         done += batch;
     }
+    return QCNN_OK;
 }
 
 // ---- end ------------------------------------------------------------------------------------------------------------
@@ -431,10 +433,10 @@ static void centre_held(qcnn_statistics *s, int g, const double *mean, const dou
     }
 }
 
-void qcnn_statistics_end(qcnn_statistics_builder *b, qcnn_statistics *statistics)
+qcnn_status qcnn_statistics_end(qcnn_statistics_builder *b, qcnn_statistics *statistics, qcnn_error *error)
 {
     if (b->s.n_held == 0)
-        flush(b);
+        QCNN_TRY(flush(b, error));
     qcnn_statistics *s = &b->s;
     const size_t n = (size_t)s->n;
     for (size_t i = 0; i < (size_t)s->groups * n; i++) {
@@ -455,4 +457,5 @@ void qcnn_statistics_end(qcnn_statistics_builder *b, qcnn_statistics *statistics
     }
     *statistics = *s;
     b->s = (qcnn_statistics){ 0 };
+    return QCNN_OK;
 }

@@ -39,11 +39,12 @@ qcnn_status qcnn_statistics_begin(const qcnn_model *model, size_t node, int n_po
 void qcnn_statistics_free_builder(qcnn_statistics_builder *builder);
 
 // Adds n samples: x[i] and o[i] point to the layer's input in the network as far as it is quantized and in the original; o may
-// equal x. Samples come in order, the held-out ones last.
-void qcnn_statistics_add(qcnn_statistics_builder *builder, int first, int n, const float *const *x, const float *const *o);
+// equal x. Samples come in order, the held-out ones last. Errors: MEMORY.
+qcnn_status qcnn_statistics_add(qcnn_statistics_builder *builder, int first, int n, const float *const *x, const float *const *o,
+                                qcnn_error *error);
 
-// Ends the sums. The statistics are the caller's then, to be freed.
-void qcnn_statistics_end(qcnn_statistics_builder *builder, qcnn_statistics *statistics);
+// Ends the sums. The statistics are the caller's then, to be freed. Errors: MEMORY.
+qcnn_status qcnn_statistics_end(qcnn_statistics_builder *builder, qcnn_statistics *statistics, qcnn_error *error);
 void qcnn_statistics_free(qcnn_statistics *statistics);
 
 #endif

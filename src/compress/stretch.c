@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pieces of a stretch, one after the other: a convolution, or a session over the nodes up to the next one. What passes between pieces
-// lies in buffers of each worker.
+// lies in buffers of each lane.
 
 #include "compress/stretch.h"
 
@@ -16,13 +16,16 @@ typedef struct stretch_piece {
     qcnn_model *model;    // else: its nodes; NULL: nothing that they compute is needed
 } stretch_piece;
 
-typedef struct stretch_worker {
+static const uint64_t most_lane_bytes = (uint64_t)512 << 20; // of all lanes
+
+// What one sample needs while it is run.
+typedef struct stretch_lane {
     float **values;          // [n_values]: NULL for those that no piece reads or writes
     qcnn_session **sessions; // [n_pieces]
     const float **inputs;    // of a session
     float **outputs;         // likewise
     void *scratch;           // of convolutions
-} stretch_worker;
+} stretch_lane;
 
 struct qcnn_stretch {
     const qcnn_model *model;
@@ -31,7 +34,8 @@ struct qcnn_stretch {
     stretch_piece *pieces;
     size_t n_pieces;
     bool *reads, *holds; // [n_values]: from outside; in buffers
-    stretch_worker *workers;
+    stretch_lane *lanes;
+    int n_lanes;
 };
 
 static bool reads_value(const qcnn_node *node, int value)
@@ -142,67 +146,92 @@ static void find_values(qcnn_stretch *s, size_t first, size_t end)
         s->reads[v] = s->holds[v] && !is_written(s->model, (int)v, first, end);
 }
 
-// ---- workers --------------------------------------------------------------------------------------------------------
+// ---- lanes ----------------------------------------------------------------------------------------------------------
 
-static qcnn_status new_worker(const qcnn_stretch *s, stretch_worker *worker, qcnn_error *error)
+static qcnn_status new_lane(const qcnn_stretch *s, stretch_lane *lane, qcnn_error *error)
 {
     const size_t n_values = s->model->n_values;
     size_t scratch = 1;
-    worker->values = qcnn_allocate_zeroed(n_values, sizeof *worker->values);
-    worker->inputs = qcnn_allocate_zeroed(n_values, sizeof *worker->inputs);
-    worker->outputs = qcnn_allocate_zeroed(n_values, sizeof *worker->outputs);
-    worker->sessions = qcnn_allocate_zeroed(s->n_pieces, sizeof(qcnn_session *));
-    if (!worker->values || !worker->inputs || !worker->outputs || !worker->sessions)
-        return qcnn_fail_memory(error, n_values * sizeof *worker->values);
+    lane->values = qcnn_allocate_zeroed(n_values, sizeof *lane->values);
+    lane->inputs = qcnn_allocate_zeroed(n_values, sizeof *lane->inputs);
+    lane->outputs = qcnn_allocate_zeroed(n_values, sizeof *lane->outputs);
+    lane->sessions = qcnn_allocate_zeroed(s->n_pieces, sizeof(qcnn_session *));
+    if (!lane->values || !lane->inputs || !lane->outputs || !lane->sessions)
+        return qcnn_fail_memory(error, n_values * sizeof *lane->values);
     for (size_t p = 0; p < s->n_pieces; p++) {
         const size_t bytes = s->pieces[p].conv ? qcnn_conv_bf16_scratch(s->pieces[p].conv) : 0;
         scratch = bytes > scratch ? bytes : scratch;
         if (s->pieces[p].model)
-            QCNN_TRY(qcnn_session_create(s->pieces[p].model, NULL, &worker->sessions[p], error));
+            QCNN_TRY(qcnn_session_create(s->pieces[p].model, NULL, &lane->sessions[p], error));
     }
-    worker->scratch = qcnn_allocate(scratch, 1);
-    if (!worker->scratch)
+    lane->scratch = qcnn_allocate(scratch, 1);
+    if (!lane->scratch)
         return qcnn_fail_memory(error, scratch);
     for (size_t v = 0; v < n_values; v++) {
         const size_t n = (size_t)qcnn_shape_elements(&s->model->values[v].shape);
-        worker->values[v] = s->holds[v] ? qcnn_allocate(n, sizeof(float)) : NULL;
-        if (s->holds[v] && !worker->values[v])
+        lane->values[v] = s->holds[v] ? qcnn_allocate(n, sizeof(float)) : NULL;
+        if (s->holds[v] && !lane->values[v])
             return qcnn_fail_memory(error, n * sizeof(float));
     }
     return QCNN_OK;
 }
 
-static void free_worker(const qcnn_stretch *s, stretch_worker *worker)
+static uint64_t lane_bytes(const qcnn_stretch *s, const stretch_lane *lane)
 {
-    for (size_t v = 0; worker->values && v < s->model->n_values; v++)
-        qcnn_release(worker->values[v]);
-    for (size_t p = 0; worker->sessions && p < s->n_pieces; p++)
-        qcnn_session_free(worker->sessions[p]);
-    qcnn_release(worker->values);
-    qcnn_release(worker->sessions);
-    qcnn_release((void *)worker->inputs);
-    qcnn_release(worker->outputs);
-    qcnn_release(worker->scratch);
+    uint64_t bytes = 1;
+    for (size_t p = 0; p < s->n_pieces; p++)
+        bytes += lane->sessions[p]   ? qcnn_session_bytes(lane->sessions[p])
+                 : s->pieces[p].conv ? qcnn_conv_bf16_scratch(s->pieces[p].conv)
+                                     : 0;
+    for (size_t v = 0; v < s->model->n_values; v++)
+        bytes += s->holds[v] ? sizeof(float) * qcnn_shape_elements(&s->model->values[v].shape) : 0;
+    return bytes;
+}
+
+// One for each worker, or as many as fit.
+static qcnn_status new_lanes(qcnn_stretch *s, qcnn_error *error)
+{
+    const int n_workers = qcnn_n_workers(s->parallel);
+    uint64_t fitting = 1;
+    s->lanes = qcnn_allocate_zeroed((size_t)n_workers, sizeof *s->lanes);
+    if (!s->lanes)
+        return qcnn_fail_memory(error, (size_t)n_workers * sizeof *s->lanes);
+    while (s->n_lanes < n_workers && (uint64_t)s->n_lanes < fitting) {
+        stretch_lane *lane = &s->lanes[s->n_lanes++];
+        QCNN_TRY(new_lane(s, lane, error));
+        fitting = most_lane_bytes / lane_bytes(s, lane);
+    }
+    return QCNN_OK;
+}
+
+static void free_lane(const qcnn_stretch *s, stretch_lane *lane)
+{
+    for (size_t v = 0; lane->values && v < s->model->n_values; v++)
+        qcnn_release(lane->values[v]);
+    for (size_t p = 0; lane->sessions && p < s->n_pieces; p++)
+        qcnn_session_free(lane->sessions[p]);
+    qcnn_release(lane->values);
+    qcnn_release(lane->sessions);
+    qcnn_release((void *)lane->inputs);
+    qcnn_release(lane->outputs);
+    qcnn_release(lane->scratch);
 }
 
 // ---- public ---------------------------------------------------------------------------------------------------------
 
 static qcnn_status build(qcnn_stretch *s, size_t first, size_t end, qcnn_error *error)
 {
-    const size_t n_values = s->model->n_values, n_workers = (size_t)qcnn_n_workers(s->parallel);
+    const size_t n_values = s->model->n_values;
     s->reads = qcnn_allocate_zeroed(n_values, sizeof *s->reads);
     s->holds = qcnn_allocate_zeroed(n_values, sizeof *s->holds);
-    s->workers = qcnn_allocate_zeroed(n_workers, sizeof *s->workers);
-    if (!s->reads || !s->holds || !s->workers)
-        return qcnn_fail_memory(error, n_values + n_workers * sizeof *s->workers);
+    if (!s->reads || !s->holds)
+        return qcnn_fail_memory(error, n_values);
     QCNN_TRY(cut_pieces(s, first, end, error));
     for (size_t p = 0; p < s->n_pieces; p++)
         if (!s->pieces[p].conv)
             QCNN_TRY(build_piece(s, &s->pieces[p], end, error));
     find_values(s, first, end);
-    for (size_t i = 0; i < n_workers; i++)
-        QCNN_TRY(new_worker(s, &s->workers[i], error));
-    return QCNN_OK;
+    return new_lanes(s, error);
 }
 
 qcnn_status qcnn_stretch_new(const qcnn_model *model, size_t first, size_t end, const bool *wanted, const qcnn_parallel *parallel,
@@ -226,13 +255,13 @@ void qcnn_stretch_free(qcnn_stretch *s)
 {
     if (!s)
         return;
-    for (int i = 0; s->workers && i < qcnn_n_workers(s->parallel); i++)
-        free_worker(s, &s->workers[i]);
+    for (int i = 0; s->lanes && i < s->n_lanes; i++)
+        free_lane(s, &s->lanes[i]);
     for (size_t p = 0; p < s->n_pieces; p++) {
         qcnn_conv_bf16_free(s->pieces[p].conv);
         qcnn_model_free(s->pieces[p].model);
     }
-    qcnn_release(s->workers);
+    qcnn_release(s->lanes);
     qcnn_release(s->pieces);
     qcnn_release(s->reads);
     qcnn_release(s->holds);
@@ -244,25 +273,30 @@ bool qcnn_stretch_reads(const qcnn_stretch *s, int value)
     return s->reads[value];
 }
 
-float *qcnn_stretch_value(const qcnn_stretch *s, int value, int worker)
+int qcnn_stretch_n_lanes(const qcnn_stretch *s)
 {
-    return s->workers[worker].values[value];
+    return s->n_lanes;
 }
 
-void qcnn_stretch_run(const qcnn_stretch *s, int worker)
+float *qcnn_stretch_value(const qcnn_stretch *s, int value, int lane)
 {
-    const stretch_worker *w = &s->workers[worker];
+    return s->lanes[lane].values[value];
+}
+
+void qcnn_stretch_run(const qcnn_stretch *s, int lane)
+{
+    const stretch_lane *l = &s->lanes[lane];
     for (size_t p = 0; p < s->n_pieces; p++) {
         const stretch_piece *piece = &s->pieces[p];
         const qcnn_node *node = &s->model->nodes[piece->first];
         if (piece->conv)
-            qcnn_conv_bf16_run(piece->conv, w->values[node->inputs[0]], w->values[node->output], w->scratch);
+            qcnn_conv_bf16_run(piece->conv, l->values[node->inputs[0]], l->values[node->output], l->scratch);
         if (!piece->model)
             continue;
         for (size_t i = 0; i < piece->model->n_inputs; i++)
-            w->inputs[i] = w->values[piece->model->inputs[i]];
+            l->inputs[i] = l->values[piece->model->inputs[i]];
         for (size_t i = 0; i < piece->model->n_outputs; i++)
-            w->outputs[i] = w->values[piece->model->outputs[i]];
-        qcnn_run(w->sessions[p], w->inputs, w->outputs);
+            l->outputs[i] = l->values[piece->model->outputs[i]];
+        qcnn_run(l->sessions[p], l->inputs, l->outputs);
     }
 }

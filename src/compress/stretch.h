@@ -19,10 +19,13 @@ void qcnn_stretch_free(qcnn_stretch *stretch);
 // Whether the stretch reads a value from outside.
 bool qcnn_stretch_reads(const qcnn_stretch *stretch, int value);
 
-// Where a worker's run reads or writes a value: to be filled in before for those that it reads; NULL for values that it knows nothing of.
-float *qcnn_stretch_value(const qcnn_stretch *stretch, int value, int worker);
+// How many samples may be run at the same time, each in a lane of its own: workers, or fewer where each needs much memory.
+int qcnn_stretch_n_lanes(const qcnn_stretch *stretch);
+
+// Where a lane's run reads or writes a value: to be filled in before for those that it reads; NULL for values that it knows nothing of.
+float *qcnn_stretch_value(const qcnn_stretch *stretch, int value, int lane);
 
 // Runs it on one sample.
-void qcnn_stretch_run(const qcnn_stretch *stretch, int worker);
+void qcnn_stretch_run(const qcnn_stretch *stretch, int lane);
 
 #endif

@@ -203,7 +203,7 @@ static qcnn_status walk_layer(const surveyor *s, qcnn_walk *walk, const qcnn_sur
                            at->compact + (size_t)i * n_compact);
                 rows[i] = at->compact + (size_t)i * n_compact;
             }
-            qcnn_statistics_add(at->builders[w], first, n, rows, rows);
+            QCNN_TRY(qcnn_statistics_add(at->builders[w], first, n, rows, rows, error));
         }
     }
     return QCNN_OK;
@@ -345,8 +345,9 @@ static qcnn_status survey_layer(surveyor *s, qcnn_walk *walk, qcnn_surveyed_laye
         status = walk_layer(s, walk, layer, &at, error);
     qcnn_walk_end(walk);
     for (int w = 0; w < layer->n_windows && status == QCNN_OK; w++) {
-        qcnn_statistics_end(at.builders[w], &layer->windows[w]);
-        status = qcnn_target_shrink(&layer->windows[w], error);
+        status = qcnn_statistics_end(at.builders[w], &layer->windows[w], error);
+        if (status == QCNN_OK)
+            status = qcnn_target_shrink(&layer->windows[w], error);
     }
     if (status == QCNN_OK)
         status = find_sensitivity(s, &at, layer, error);

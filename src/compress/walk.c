@@ -4,6 +4,7 @@
 
 #include "compress/walk.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/parallel.h"
@@ -45,7 +46,8 @@ struct qcnn_walk {
     float *fc_input, *fc_output; // [chunk][rows * inputs], [chunk][rows * outputs]
     float *inputs;               // [chunk][n_elements]
     qcnn_error *errors;          // [chunk]
-    int first;                   // of the chunk
+    int first, n;                // of the chunk
+    atomic_int n_taken;          // of its samples
 };
 
 static int n_samples(const qcnn_walk *walk)
@@ -199,7 +201,7 @@ static qcnn_status begin_fc(qcnn_walk *walk, qcnn_error *error)
     return QCNN_OK;
 }
 
-static void run_fc(qcnn_walk *walk, int n)
+static qcnn_status run_fc(qcnn_walk *walk, int n, qcnn_error *error)
 {
     const qcnn_tensor *weights = qcnn_node_weights(walk->model, walk->fc), *bias = qcnn_node_bias(walk->model, walk->fc);
     const kept_value *x = find_kept(&walk->base, walk->fc->inputs[0]);
@@ -220,9 +222,10 @@ static void run_fc(qcnn_walk *walk, int n)
                                   .ldb = n_in,
                                   .c = walk->fc_output,
                                   .ldc = n_out };
-    qcnn_gemm_fast(&call, walk->parallel);
+    QCNN_TRY(qcnn_gemm_fast(&call, walk->parallel, error));
     if (walk->fc->attributes.activation.function != QCNN_IDENTITY)
         qcnn_kernels_find(NULL)->activate(&walk->fc->attributes.activation, walk->fc_output, walk->fc_output, n_rows * n_out);
+    return QCNN_OK;
 }
 
 // ---- samples --------------------------------------------------------------------------------------------------------
@@ -256,19 +259,19 @@ static void keep_value(const qcnn_walk *walk, int value, int sample, const float
         qcnn_halves_of(tensor, kept->data + (size_t)sample * kept->n_elements, kept->n_elements);
 }
 
-static qcnn_status walk_sample(qcnn_walk *walk, int sample, int worker, qcnn_error *error)
+static qcnn_status walk_sample(qcnn_walk *walk, int sample, int lane, qcnn_error *error)
 {
     float *x = walk->inputs + (size_t)(sample - walk->first) * walk->n_elements;
     const float *found = NULL;
     if (walk->stretch) {
         for (size_t v = 0; v < walk->model->n_values; v++)
             if (qcnn_stretch_reads(walk->stretch, (int)v))
-                QCNN_TRY(read_value(walk, (int)v, sample, qcnn_stretch_value(walk->stretch, (int)v, worker), error));
-        qcnn_stretch_run(walk->stretch, worker);
+                QCNN_TRY(read_value(walk, (int)v, sample, qcnn_stretch_value(walk->stretch, (int)v, lane), error));
+        qcnn_stretch_run(walk->stretch, lane);
         for (size_t v = 0; v < walk->model->n_values; v++)
-            if (is_wanted(walk, (int)v) && qcnn_stretch_value(walk->stretch, (int)v, worker) && !qcnn_stretch_reads(walk->stretch, (int)v))
-                keep_value(walk, (int)v, sample, qcnn_stretch_value(walk->stretch, (int)v, worker));
-        found = qcnn_stretch_reads(walk->stretch, walk->x) ? NULL : qcnn_stretch_value(walk->stretch, walk->x, worker);
+            if (is_wanted(walk, (int)v) && qcnn_stretch_value(walk->stretch, (int)v, lane) && !qcnn_stretch_reads(walk->stretch, (int)v))
+                keep_value(walk, (int)v, sample, qcnn_stretch_value(walk->stretch, (int)v, lane));
+        found = qcnn_stretch_reads(walk->stretch, walk->x) ? NULL : qcnn_stretch_value(walk->stretch, walk->x, lane);
     }
     if (found)
         memcpy(x, found, walk->n_elements * sizeof *x);
@@ -279,10 +282,13 @@ static qcnn_status walk_sample(qcnn_walk *walk, int sample, int worker, qcnn_err
     return QCNN_OK;
 }
 
-static void walk_task(void *argument, int index, int worker)
+// The samples of a chunk that no other lane has taken.
+static void walk_lane(void *argument, int lane, int worker)
 {
+    (void)worker;
     qcnn_walk *walk = argument;
-    walk->errors[index].status = walk_sample(walk, walk->first + index, worker, &walk->errors[index]);
+    for (int i; (i = atomic_fetch_add(&walk->n_taken, 1)) < walk->n;)
+        walk->errors[i].status = walk_sample(walk, walk->first + i, lane, &walk->errors[i]);
 }
 
 // ---- public ---------------------------------------------------------------------------------------------------------
@@ -379,9 +385,11 @@ int qcnn_walk_chunk_size(const qcnn_walk *walk)
 qcnn_status qcnn_walk_chunk(qcnn_walk *walk, int first, int n, qcnn_error *error)
 {
     walk->first = first;
+    walk->n = n;
+    atomic_store(&walk->n_taken, 0);
     if (walk->fc)
-        run_fc(walk, n);
-    qcnn_for(walk->parallel, n, walk_task, walk);
+        QCNN_TRY(run_fc(walk, n, error));
+    qcnn_for(walk->parallel, walk->stretch ? qcnn_stretch_n_lanes(walk->stretch) : qcnn_n_workers(walk->parallel), walk_lane, walk);
     for (int i = 0; i < n; i++)
         if (walk->errors[i].status != QCNN_OK)
             return qcnn_fail(error, walk->errors[i].status, "%s", walk->errors[i].message);

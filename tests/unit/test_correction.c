@@ -6,6 +6,8 @@
 
 #include <unistd.h>
 
+#include "compress/gemm_bf16.h"
+
 static const char settings[] = "conv1=1/8,expand1=4/8,expand3=4/16,grouped=4/32,fc1=4/16,fc2=4/8";
 
 static qcnn_model *compress(const qcnn_model *original, const qcnn_dataset *dataset, qcnn_correction correction,
@@ -67,6 +69,27 @@ static void test_correction_helps(void **state)
     }
     if (!(found[1] < 0.7 * found[0] && found[2] < 0.9 * found[1]))
         fail_msg("divergence without correction %g, layer by layer %g, front to back %g", found[0], found[1], found[2]);
+    qcnn_dataset_free(dataset);
+    qcnn_model_free(original);
+}
+
+// What processors without bfloat16 run.
+static void test_in_float32(void **state)
+{
+    (void)state;
+    qcnn_model *original = new_model();
+    qcnn_dataset *dataset = new_dataset(1);
+    double found[2];
+    for (int forbid = 0; forbid < 2; forbid++) {
+        qcnn_gemm_bf16_forbid(forbid);
+        assert_false(forbid && qcnn_gemm_bf16_available());
+        qcnn_model *compressed = compress(original, dataset, QCNN_CORRECTION_NETWORK, NULL);
+        found[forbid] = divergence(original, compressed);
+        qcnn_model_free(compressed);
+    }
+    qcnn_gemm_bf16_forbid(false);
+    if (!(found[1] < 1.5 * found[0] && found[0] < 1.5 * found[1]))
+        fail_msg("divergence %g, and %g without bfloat16", found[0], found[1]);
     qcnn_dataset_free(dataset);
     qcnn_model_free(original);
 }
@@ -241,7 +264,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_correction_helps), cmocka_unit_test(test_threads_change_nothing),
         cmocka_unit_test(test_cancel),           cmocka_unit_test(test_a_stopped_run_goes_on),
-        cmocka_unit_test(test_no_images),
+        cmocka_unit_test(test_no_images),        cmocka_unit_test(test_in_float32),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
