@@ -37,8 +37,8 @@ typedef struct qcnn_progress {
 
 typedef struct qcnn_array {
     qcnn_shape shape;
-    float *data;        // set for float arrays (float16, float32, float64 on reading)
-    int64_t *integers;  // set instead for integer and bool arrays
+    float *data;       // set for float arrays (float16, float32, float64 on reading)
+    int64_t *integers; // set instead for integer and bool arrays
 } qcnn_array;
 
 QCNN_API qcnn_status qcnn_npy_parse(const void *data, size_t n_bytes, qcnn_array *array, qcnn_error *error);
@@ -106,11 +106,11 @@ typedef enum qcnn_correction { QCNN_CORRECTION_NONE, QCNN_CORRECTION_LAYER, QCNN
 
 typedef struct qcnn_compress_options {
     size_t size;
-    const char *preset;         // "q-cnn" (the default when NULL)
-    const char *settings;       // NULL, or "LAYER=C/K,LAYER=dense,...": overrides the preset, or the search, by layer name
-    double ratio;               // above 0: settings are searched for a file so many times smaller than the original's weights in float32
-    double max_drop;            // above 0: for the smallest file that loses at most so many points of top-1 accuracy, estimated on
-                                // calibration images that nothing was fitted to: if classes were drawn from the original's probabilities
+    const char *preset;   // "q-cnn" (the default when NULL)
+    const char *settings; // NULL, or "LAYER=C/K,LAYER=dense,...": overrides the preset, or the search, by layer name
+    double ratio;         // above 0: settings are searched for a file so many times smaller than the original's weights in float32
+    double max_drop;      // above 0: for the smallest file that loses at most so many points of top-1 accuracy, estimated on
+                          // calibration images that nothing was fitted to: if classes were drawn from the original's probabilities
     qcnn_correction correction;
     const qcnn_dataset *calibration; // images for error correction and for the ranges of activations (qcnn_calibrate), labels not used;
                                      // must be there unless correction is NONE, and then no ranges are found without
@@ -165,8 +165,21 @@ QCNN_API int qcnn_model_calibrated(const qcnn_model *model);
 // Removes a checkpoint, once the result is safe.
 QCNN_API void qcnn_checkpoint_remove(const char *path);
 
-// Which layer costs the accuracy, on calibration images that nothing was fitted to (every tenth): how often the first class is the
-// original's (0..1), and the divergence of the class probabilities (nats).
+// A compressed network beside its original, on calibration images that nothing was fitted to (every tenth; where there are fewer than
+// ten images, on all of them).
+typedef struct qcnn_comparison {
+    int n_images, held_out;       // held_out 0: they were fitted to, which flatters
+    double agreement, divergence; // how often the first class is the original's (0..1); of the class probabilities (nats)
+    double drop, drop_error;      // top-1 accuracy lost (0..1) if classes were drawn from the original's probabilities, its standard error
+} qcnn_comparison;
+
+// At most n_images images; 0: all. Both run as they were loaded. Errors: as qcnn_diagnose.
+QCNN_API qcnn_status qcnn_compare(const qcnn_model *original, const qcnn_model *compressed, const qcnn_dataset *calibration, int n_images,
+                                  const qcnn_parallel *parallel, const qcnn_progress *progress, qcnn_comparison *comparison,
+                                  qcnn_error *error);
+
+// Which layer costs the accuracy, on such images: how often the first class is the original's (0..1), and the divergence of the class
+// probabilities (nats), of floats: without the rounding of a run in bytes.
 typedef struct qcnn_layer_diagnosis {
     int known;                                  // 0: the layer is not compressed
     double alone_agreement, alone_divergence;   // of the network in which this layer alone is compressed
@@ -180,7 +193,8 @@ typedef struct qcnn_diagnosis {
     int n_layers;
 } qcnn_diagnosis;
 
-// `compressed` is what qcnn_compress made of `original`, or what was read back from its file; at most n_images images.
+// `compressed` is what qcnn_compress made of `original`, or what was read back from its file; at most n_images images, 0: so many that
+// it takes a minute or so.
 // Errors: ARGUMENT, IO and FORMAT (an image that cannot be read), UNSUPPORTED (a network that gives no class scores), MEMORY, CANCELLED.
 QCNN_API qcnn_status qcnn_diagnose(const qcnn_model *original, const qcnn_model *compressed, const qcnn_dataset *calibration, int n_images,
                                    const qcnn_parallel *parallel, const qcnn_progress *progress, qcnn_diagnosis *diagnosis,
@@ -192,8 +206,8 @@ QCNN_API void qcnn_diagnosis_free(qcnn_diagnosis *diagnosis);
 // Class scores of images of a data set: preprocess, run, one image after the other or in parallel.
 typedef struct qcnn_evaluate_options {
     size_t size;
-    int limit;                     // at most so many images, spread evenly over the set in order; 0: all
-    const char *preprocess;        // NULL, or preprocess.json text to use instead of the model's
+    int limit;              // at most so many images, spread evenly over the set in order; 0: all
+    const char *preprocess; // NULL, or preprocess.json text to use instead of the model's
     const qcnn_parallel *parallel;
     const qcnn_progress *progress;
 } qcnn_evaluate_options;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // qcnn compress: a trained network in, a .qcnn file out.
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cli.h"
+#include "findings.h"
 #include "layers.h"
 #include "progress.h"
 #include "report.h"
@@ -64,8 +64,15 @@ static int stopped_by_signal(const compress_request *request, const char *checkp
     return status;
 }
 
-static int compress_model(const compress_request *request, const qcnn_model *original, const qcnn_pool *pool, cli_progress *progress,
-                          qcnn_model **compressed)
+// Images and the checkpoint are at fault where something could not be read: the message names them. Otherwise the model is.
+static int tell_failure(const compress_request *request, const qcnn_error *error)
+{
+    const bool file = error->status == QCNN_ERROR_IO || error->status == QCNN_ERROR_FORMAT;
+    return cli_fail_at(file ? NULL : request->model_path, error);
+}
+
+static int compress_model(const compress_request *request, const qcnn_model *original, const qcnn_dataset *images, const qcnn_pool *pool,
+                          cli_progress *progress, qcnn_model **compressed)
 {
     char checkpoint[CHECKPOINT_NAME_BYTES];
     qcnn_compress_options options = qcnn_compress_options_default();
@@ -81,20 +88,16 @@ static int compress_model(const compress_request *request, const qcnn_model *ori
     options.note = note;
     options.ratio = request->ratio;
     options.max_drop = request->max_drop;
+    options.calibration = images;
     qcnn_error error;
-    qcnn_dataset *calibration = NULL;
-    if (request->calibration && qcnn_dataset_open(request->calibration, &calibration, &error))
-        return cli_fail_at(request->calibration, &error);
-    options.calibration = calibration;
     if (options.checkpoint && access(checkpoint, F_OK) == 0)
         cli_note("%s: an earlier run left it; what fits this command is taken over", checkpoint);
     const qcnn_status failed = qcnn_compress(original, &options, compressed, &error);
-    qcnn_dataset_free(calibration);
     cli_progress_end(progress);
     const int stopped = cli_progress_stopped();
     if (stopped) // also when the signal came too late for the hook: nothing has been written yet
         return stopped_by_signal(request, checkpoint, stopped);
-    return failed ? cli_fail_at(request->model_path, &error) : CLI_DONE;
+    return failed ? tell_failure(request, &error) : CLI_DONE;
 }
 
 // Reads the written file back: the figures are those of the file, and a file that does not load is noticed here.
@@ -107,41 +110,49 @@ static qcnn_model *read_back(const compress_request *request)
     return model;
 }
 
-static int print_result(const compress_request *request, const qcnn_model *written, const cli_totals *totals, const compress_effort *effort)
+// What can be told of the written file. What fails is told, and not found.
+static void find_out(const compress_request *request, const qcnn_dataset *images, const qcnn_pool *pool, cli_progress *progress,
+                     cli_findings *findings)
 {
+    const qcnn_model *original = findings->original, *compressed = findings->compressed;
+    const qcnn_parallel *parallel = qcnn_pool_hook(pool);
+    qcnn_error error;
+    findings->ratio_asked = request->ratio;
+    findings->max_drop = request->max_drop;
+    if (images && qcnn_compare(original, compressed, images, 0, parallel, &progress->hook, &findings->loss, &error))
+        cli_note("%s; so nothing is known of what is lost", error.message);
+    if (request->report && images &&
+        qcnn_diagnose(original, compressed, images, 0, parallel, &progress->hook, &findings->diagnosis, &error))
+        cli_note("%s; the report says nothing of which layer costs the accuracy", error.message);
+    if (request->report && (cli_time_model(original, &findings->before, &error) || cli_time_model(compressed, &findings->after, &error)))
+        cli_note("%s; the report says nothing of speed", error.message);
+    cli_progress_end(progress);
+}
+
+static int print_result(const compress_request *request, const cli_findings *findings, const cli_totals *totals,
+                        const compress_effort *effort)
+{
+    char text[400];
+    if (*cli_loss_warning(findings, text))
+        cli_note("%s: %s", request->output, text);
     if (request->json) {
         cJSON *root = cli_json_object();
-        cli_model_json(written, totals, root);
+        cli_model_json(findings->compressed, totals, root);
         cli_json_number(root, "seconds", effort->seconds);
         cli_json_number(root, "peak_rss_bytes", (double)effort->peak_rss_bytes);
         cli_json_number(root, "threads", effort->threads);
+        cli_findings_json(findings, root);
         return cli_json_print(root);
     }
     cli_text duration, peak;
-    cli_model_print(written, totals, false);
+    cli_model_print(findings->compressed, totals, false);
+    if (request->ratio > 0)
+        printf("  asked for %gx smaller, reached %.2fx\n", request->ratio, totals->ratio);
+    if (findings->loss.n_images > 0)
+        printf("  %s\n", cli_loss_text(findings, text));
     printf("  in %s on %d thread%s, peak memory %s\n", cli_duration_text(effort->seconds, duration), effort->threads,
            effort->threads == 1 ? "" : "s", cli_bytes_text((double)effort->peak_rss_bytes, peak));
     return cli_finish();
-}
-
-// Which layers cost the accuracy, where there are images to tell; without them, or if it fails, the report does without.
-static void diagnose(const compress_request *request, const qcnn_model *original, const qcnn_model *written, const qcnn_pool *pool,
-                     cli_progress *progress, qcnn_diagnosis *diagnosis)
-{
-    enum { N_IMAGES = 100 };
-    qcnn_dataset *calibration;
-    qcnn_error error;
-    *diagnosis = (qcnn_diagnosis){ 0 };
-    if (!request->calibration)
-        return;
-    if (qcnn_dataset_open(request->calibration, &calibration, &error)) {
-        cli_note("%s: %s; the report says nothing of which layer costs the accuracy", request->calibration, error.message);
-        return;
-    }
-    if (qcnn_diagnose(original, written, calibration, N_IMAGES, qcnn_pool_hook(pool), &progress->hook, diagnosis, &error))
-        cli_note("%s; the report says nothing of which layer costs the accuracy", error.message);
-    cli_progress_end(progress);
-    qcnn_dataset_free(calibration);
 }
 
 static const char *how_chosen(const compress_request *request, char text[160])
@@ -160,36 +171,55 @@ static const char *how_chosen(const compress_request *request, char text[160])
     return text;
 }
 
-static int write_report(const compress_request *request, const qcnn_model *original, const qcnn_model *written, const cli_totals *totals,
-                        const compress_effort *effort, const qcnn_pool *pool, cli_progress *progress)
+// Why layers of the file have no response error.
+static const char *why_no_errors(const compress_request *request)
+{
+    if (!request->calibration)
+        return "nothing was calibrated";
+    return request->refine_minutes > 0 ? "it was trained end to end after its error was measured" : "only error correction measures it";
+}
+
+static int write_report(const compress_request *request, const cli_findings *findings, const cli_totals *totals,
+                        const compress_effort *effort)
 {
     char how[160];
-    qcnn_diagnosis diagnosis;
-    diagnose(request, original, written, pool, progress, &diagnosis);
     const cli_report report = {
         .original_path = request->model_path,
         .compressed_path = request->output,
-        .original = original,
-        .compressed = written,
         .totals = totals,
+        .findings = findings,
         .how = how_chosen(request, how),
-        .diagnosis = diagnosis.layers ? &diagnosis : NULL,
+        .why_no_errors = why_no_errors(request),
         .settings = request->settings,
         .seed = request->seed,
         .peak_rss_bytes = effort->peak_rss_bytes,
         .threads = effort->threads,
         .seconds = effort->seconds,
     };
-    const int status = cli_report_write(&report, request->report);
-    qcnn_diagnosis_free(&diagnosis);
-    return status;
+    return cli_report_write(&report, request->report);
 }
 
-static int compress_and_save(const compress_request *request, const qcnn_model *original, const qcnn_pool *pool, cli_progress *progress,
-                             double start_ms)
+static int tell(const compress_request *request, const qcnn_model *original, const qcnn_dataset *images, const qcnn_pool *pool,
+                cli_progress *progress, const compress_effort *effort)
+{
+    qcnn_model *written = read_back(request);
+    if (!written)
+        return CLI_FAILED;
+    const cli_totals totals = cli_model_totals(written, cli_model_file_bytes(request->output));
+    cli_findings findings = { .original = original, .compressed = written };
+    find_out(request, images, pool, progress, &findings);
+    const int reported = request->report ? write_report(request, &findings, &totals, effort) : CLI_DONE;
+    const int printed = print_result(request, &findings, &totals, effort);
+    cli_findings_free(&findings);
+    qcnn_model_free(written);
+    return reported == CLI_DONE ? printed : reported;
+}
+
+static int compress_and_save(const compress_request *request, const qcnn_model *original, const qcnn_dataset *images, const qcnn_pool *pool,
+                             cli_progress *progress, double start_ms)
 {
     qcnn_model *compressed;
-    const int status = compress_model(request, original, pool, progress, &compressed);
+    const int status = compress_model(request, original, images, pool, progress, &compressed);
     if (status != CLI_DONE)
         return status;
     qcnn_error error;
@@ -201,15 +231,7 @@ static int compress_and_save(const compress_request *request, const qcnn_model *
     if (*checkpoint_name(request, checkpoint))
         qcnn_checkpoint_remove(checkpoint);
     const compress_effort effort = { 1e-3 * (cli_clock_ms() - start_ms), cli_peak_rss_bytes(), cli_pool_threads(pool) };
-
-    qcnn_model *written = read_back(request);
-    if (!written)
-        return CLI_FAILED;
-    const cli_totals totals = cli_model_totals(written, cli_model_file_bytes(request->output));
-    int result = request->report ? write_report(request, original, written, &totals, &effort, pool, progress) : CLI_DONE;
-    const int printed = print_result(request, written, &totals, &effort);
-    qcnn_model_free(written);
-    return result == CLI_DONE ? printed : result;
+    return tell(request, original, images, pool, progress, &effort);
 }
 
 // ---- the request ----------------------------------------------------------------------------------------------------
@@ -234,11 +256,18 @@ static int run_request(const compress_request *request)
     qcnn_model *original = cli_model_open(request->model_path, &request->model);
     if (!original)
         return CLI_FAILED;
-    qcnn_pool *pool;
-    int status = cli_pool_open(request->threads, &pool);
+    qcnn_pool *pool = NULL;
+    qcnn_dataset *images = NULL;
+    qcnn_error error;
+    int status = CLI_DONE;
+    if (request->calibration && qcnn_dataset_open(request->calibration, &images, &error))
+        status = cli_fail_at(request->calibration, &error);
     if (status == CLI_DONE)
-        status = compress_and_save(request, original, pool, &progress, start_ms);
+        status = cli_pool_open(request->threads, &pool);
+    if (status == CLI_DONE)
+        status = compress_and_save(request, original, images, pool, &progress, start_ms);
     qcnn_pool_free(pool);
+    qcnn_dataset_free(images);
     qcnn_model_free(original);
     return status;
 }

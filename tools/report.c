@@ -121,21 +121,40 @@ static void put_head(const page *p)
     fputs("</p>\n", p->out);
 }
 
+static void open_tile(FILE *out, const char *format, double value)
+{
+    fputs("<div class=\"tile\"><b>", out);
+    fprintf(out, format, value);
+    fputs("</b><span>", out);
+}
+
 static void put_tiles(const page *p)
 {
+    static const char close[] = "</span></div>\n";
     const cli_totals *t = p->report->totals;
+    const cli_findings *f = p->report->findings;
     cli_text a, b;
     fputs("<div class=\"tiles\">", p->out);
-    fprintf(p->out, "<div class=\"tile\"><b>%.1f\u00d7</b><span>smaller: %s of weights in a file of %s</span></div>", t->ratio,
-            cli_bytes_text((double)t->original_bytes, a), cli_bytes_text((double)t->file_bytes, b));
-    const double now = (double)t->multiplications + (double)t->lookups;
-    fprintf(p->out, "<div class=\"tile\"><b>%.1f\u00d7</b><span>fewer operations: %s multiply-adds became %s</span></div>",
-            now > 0 ? (double)t->dense_operations / now : 0, cli_count_text((double)t->dense_operations, a), cli_count_text(now, b));
-    fprintf(p->out, "<div class=\"tile\"><b>%.2f</b><span>bits a weight, %s weights</span></div>",
-            t->weights ? 8.0 * (double)t->file_bytes / (double)t->weights : 0, cli_count_text((double)t->weights, a));
-    fprintf(p->out, "<div class=\"tile\"><b>%s</b><span>on %d thread%s, peak memory %s</span></div></div>\n",
+    open_tile(p->out, "%.1f\u00d7", t->ratio);
+    fprintf(p->out, "smaller%s%.4g%s: %s of weights in a file of %s%s", f->ratio_asked > 0 ? " (" : "",
+            f->ratio_asked > 0 ? f->ratio_asked : t->ratio, f->ratio_asked > 0 ? " asked for)" : "",
+            cli_bytes_text((double)t->original_bytes, a), cli_bytes_text((double)t->file_bytes, b), close);
+    if (cli_times_faster(f, -1) > 0) {
+        open_tile(p->out, "%.1f\u00d7", cli_times_faster(f, -1));
+        fprintf(p->out, "faster: %.2f ms an image, not %.2f: measured here, one thread, %s kernels, against the original in floats%s",
+                f->after.ms, f->before.ms, qcnn_model_kernels(f->compressed), close);
+    }
+    if (f->loss.n_images > 0) {
+        open_tile(p->out, "%.2f", cli_expected_loss(f));
+        fprintf(p->out, "points of top-1 lost, expected by %d %s images: %.2f to %.2f%s", f->loss.n_images,
+                f->loss.held_out ? "held-out" : "calibration", cli_expected_loss(f) - cli_expected_reach(f),
+                cli_expected_loss(f) + cli_expected_reach(f), close);
+    }
+    open_tile(p->out, "%.2f", t->weights ? 8.0 * (double)t->file_bytes / (double)t->weights : 0);
+    fprintf(p->out, "bits a weight, %s weights%s", cli_count_text((double)t->weights, a), close);
+    fprintf(p->out, "<div class=\"tile\"><b>%s</b><span>to compress on %d thread%s, peak memory %s%s</div>\n",
             cli_duration_text(p->report->seconds, a), p->report->threads, p->report->threads == 1 ? "" : "s",
-            cli_bytes_text((double)p->report->peak_rss_bytes, b));
+            cli_bytes_text((double)p->report->peak_rss_bytes, b), close);
 }
 
 // ---- sizes to scale -------------------------------------------------------------------------------------------------
@@ -187,6 +206,20 @@ static void put_sizes(const page *p)
 
 // ---- layer by layer -------------------------------------------------------------------------------------------------
 
+// A layer's two bars and their figures, in row i.
+static void put_pair(const page *p, int i, double before, double after, double largest, const char *before_text, const char *after_text)
+{
+    const layer_pair *pair = &p->layers[i];
+    const double y = ROW * i;
+    put_row_name(p, pair->layer.name, y + 20);
+    put_bar(p->out, "before", p->left, y + 5, p->bars * before / largest, 11, pair->layer.name, before_text);
+    put_bar(p->out, pair->kind, p->left, y + 17, p->bars * after / largest, 11, pair->layer.name, after_text);
+    fprintf(p->out,
+            "<text class=\"end soft\" x=\"%d\" y=\"%.1f\">%s \u2192 %s</text><text class=\"end bold\" x=\"%d\" "
+            "y=\"%.1f\">%.1f\u00d7</text>\n",
+            PICTURE - 60, y + 20, before_text, after_text, PICTURE, y + 20, after > 0 ? before / after : 0);
+}
+
 static void put_layer_bytes(const page *p)
 {
     static const char *const legend[] = { "before", "float32", "conv", "compressed convolution", "fc", "compressed fully connected" };
@@ -197,18 +230,41 @@ static void put_layer_bytes(const page *p)
     put_legend(p->out, legend, 3);
     open_picture(p->out, ROW * p->n_layers);
     for (int i = 0; i < p->n_layers; i++) {
-        const layer_pair *pair = &p->layers[i];
-        const double y = ROW * i, before = (double)pair->original_bytes, after = (double)pair->layer.bytes;
+        const double before = (double)p->layers[i].original_bytes, after = (double)p->layers[i].layer.bytes;
         cli_text before_text, after_text;
-        cli_bytes_text(before, before_text);
-        cli_bytes_text(after, after_text);
-        put_row_name(p, pair->layer.name, y + 20);
-        put_bar(p->out, "before", p->left, y + 5, p->bars * before / largest, 11, pair->layer.name, before_text);
-        put_bar(p->out, pair->kind, p->left, y + 17, p->bars * after / largest, 11, pair->layer.name, after_text);
-        fprintf(p->out,
-                "<text class=\"end soft\" x=\"%d\" y=\"%.1f\">%s \u2192 %s</text><text class=\"end bold\" x=\"%d\" "
-                "y=\"%.1f\">%.1f\u00d7</text>\n",
-                PICTURE - 60, y + 20, before_text, after_text, PICTURE, y + 20, after > 0 ? before / after : 0);
+        put_pair(p, i, before, after, largest, cli_bytes_text(before, before_text), cli_bytes_text(after, after_text));
+    }
+    fputs("</svg></div></section>\n", p->out);
+}
+
+static void put_layer_times(const page *p)
+{
+    static const char *const legend[] = { "before", "the original, in floats",   "conv", "compressed convolution",
+                                          "fc",     "compressed fully connected" };
+    const cli_timing *before = &p->report->findings->before, *after = &p->report->findings->after;
+    char intro[400];
+    double largest = 0;
+    if (cli_times_faster(p->report->findings, -1) <= 0)
+        return;
+    for (int i = 0; i < p->n_layers; i++) {
+        const int index = p->layers[i].index;
+        largest = before->layer_ms[index] > largest ? before->layer_ms[index] : largest;
+        largest = after->layer_ms[index] > largest ? after->layer_ms[index] : largest;
+    }
+    snprintf(
+        intro, sizeof intro,
+        "Milliseconds for one image on one thread, medians of %d and %d runs on the machine that wrote this, with its %s kernels. What "
+        "lies between these layers adds to the whole: %.2f \u2192 %.2f ms.",
+        before->n_runs, after->n_runs, qcnn_model_kernels(p->report->findings->compressed), before->ms, after->ms);
+    open_section(p->out, "Time of each layer", intro);
+    put_legend(p->out, legend, 3);
+    open_picture(p->out, ROW * p->n_layers);
+    for (int i = 0; i < p->n_layers; i++) {
+        const double was = before->layer_ms[p->layers[i].index], is = after->layer_ms[p->layers[i].index];
+        cli_text was_text, is_text;
+        snprintf(was_text, sizeof was_text, "%.3f", was);
+        snprintf(is_text, sizeof is_text, "%.3f ms", is);
+        put_pair(p, i, was, is, largest > 0 ? largest : 1, was_text, is_text);
     }
     fputs("</svg></div></section>\n", p->out);
 }
@@ -223,9 +279,16 @@ static void put_layer_operations(const page *p)
         largest = dense > largest ? dense : largest;
         largest = sum > largest ? sum : largest;
     }
-    open_section(
-        p->out, "Operations of each layer",
-        "For one image. A look-up is one table entry read and added. Layers whose tables would cost more than they save run dense.");
+    const cli_totals *t = p->report->totals;
+    cli_text all_dense, all_mul, all_look;
+    char intro[400];
+    snprintf(
+        intro, sizeof intro,
+        "For one image: %s multiply-adds became %s multiplications and %s look-ups. A look-up is one table entry read and added. Layers "
+        "whose tables would cost more than they save run dense. In bytes both are several times cheaper than in floats.",
+        cli_count_text((double)t->dense_operations, all_dense), cli_count_text((double)t->multiplications, all_mul),
+        cli_count_text((double)t->lookups, all_look));
+    open_section(p->out, "Operations of each layer", intro);
     put_legend(p->out, legend, 3);
     open_picture(p->out, ROW * p->n_layers);
     for (int i = 0; i < p->n_layers; i++) {
@@ -248,23 +311,38 @@ static void put_layer_operations(const page *p)
     fputs("</svg></div></section>\n", p->out);
 }
 
+// The response error of a layer, or why there is none.
+static const char *error_text(const page *p, const qcnn_layer_info *layer, char text[100])
+{
+    if (layer->error >= 0)
+        snprintf(text, 100, "%.4f", layer->error);
+    else if (strcmp(layer->storage, "codebook") == 0)
+        snprintf(text, 100, "not known: %s", p->report->why_no_errors);
+    else if (strcmp(layer->storage, "float32") == 0)
+        snprintf(text, 100, "as it was");
+    else
+        snprintf(text, 100, "rounded to %s, not measured", layer->storage);
+    return text;
+}
+
 static void put_layer_errors(const page *p)
 {
     double largest = 0;
     for (int i = 0; i < p->n_layers; i++)
         largest = p->layers[i].layer.error > largest ? p->layers[i].layer.error : largest;
     if (largest <= 0) {
-        open_section(p->out, "Error of each layer", "Not known: nothing was calibrated, so no layer's response was measured.");
-        fputs("</section>\n", p->out);
+        fprintf(p->out, "<section><h2>Error of each layer</h2><p>Not known: %s.</p></section>\n", p->report->why_no_errors);
         return;
     }
-    open_section(p->out, "Error of each layer",
-                 "Relative error of the layer's response, as the compressor measured it; look here first when accuracy falls.");
+    open_section(
+        p->out, "Error of each layer",
+        "Squared error of the layer's response relative to its variance, as the compressor measured it. Front to back, errors of the "
+        "layers before are in it.");
     open_picture(p->out, 24 * p->n_layers);
     for (int i = 0; i < p->n_layers; i++) {
         const qcnn_layer_info *layer = &p->layers[i].layer;
-        char value[32];
-        snprintf(value, sizeof value, layer->error < 0 ? "not known" : "%.4f", layer->error);
+        char value[100];
+        error_text(p, layer, value);
         put_row_name(p, layer->name, 24 * i + 16);
         if (layer->error > 0)
             put_bar(p->out, "error", p->left, 24 * i + 5, p->bars * layer->error / largest, 14, layer->name, value);
@@ -273,43 +351,44 @@ static void put_layer_errors(const page *p)
     fputs("</svg></div></section>\n", p->out);
 }
 
+static void put_diagnosis_row(const page *p, int index)
+{
+    const qcnn_diagnosis *d = &p->report->findings->diagnosis;
+    const qcnn_layer_info layer = qcnn_model_layer(p->report->findings->compressed, index);
+    const double faster = cli_times_faster(p->report->findings, index);
+    char error[100];
+    cli_text bytes;
+    fputs("<tr><td>", p->out);
+    put_text(p->out, layer.name);
+    fprintf(p->out, "<td class=\"n\">%.4f<td class=\"n\">%.4f<td class=\"n\">%.4f<td class=\"n\">%s<td class=\"n\">",
+            cli_layer_cost(d, index), d->layers[index].others_divergence, d->layers[index].alone_divergence,
+            cli_exact_text(layer.bytes, bytes));
+    if (faster > 0)
+        fprintf(p->out, "%.1f", faster);
+    fprintf(p->out, "<td>%s</tr>\n", error_text(p, &layer, error));
+}
+
 static void put_diagnosis(const page *p)
 {
-    const qcnn_diagnosis *d = p->report->diagnosis;
-    if (!d)
+    const qcnn_diagnosis *d = &p->report->findings->diagnosis;
+    char intro[500];
+    if (!d->layers)
         return;
-    char intro[400];
-    snprintf(
-        intro, sizeof intro,
-        "On %d calibration images that nothing was fitted to, the compressed network has the original's first class on %.1f %%; "
-        "divergence %.4f. A layer costs much if the network is bad with it alone compressed, and good with all others compressed: give it "
-        "finer settings (--set), or leave it dense.",
-        d->n_images, 100 * d->agreement, d->divergence);
-    open_section(p->out, "Which layer costs the accuracy", intro);
-    fputs("<div class=\"wide\"><table><tr><th>layer<th class=\"n\">bytes<th class=\"n\">response error<th class=\"n\">times "
-          "faster<th class=\"n\">alone: same class<th class=\"n\">divergence<th class=\"n\">all others: same class<th "
-          "class=\"n\">divergence</tr>\n",
+    fputs("<section><h2>Which layer costs the accuracy</h2><p class=\"verdict\">", p->out);
+    put_text(p->out, cli_verdict(p->report->findings, intro));
+    fprintf(p->out,
+            "</p><p>Divergence of the answers from the original's on %d calibration images, in floats: %.4f with all layers compressed. A "
+            "layer costs what is gained with all others compressed and it alone as it was. Effects do not add up: layers behind a "
+            "corrected one were fitted to make up for its error, so that it may look worse alone than the whole does.</p>\n",
+            d->n_images, d->divergence);
+    fputs("<div class=\"wide\"><table><tr><th>layer<th class=\"n\">costs<th class=\"n\">all others<th class=\"n\">it alone<th "
+          "class=\"n\">bytes<th class=\"n\">times faster<th>response error</tr>\n",
           p->out);
-    for (int i = 0; i < p->n_layers; i++) {
-        const qcnn_layer_info *layer = &p->layers[i].layer;
-        const qcnn_layer_diagnosis *of = &d->layers[p->layers[i].index];
-        const double cost = strcmp(layer->method, "lut") == 0 ? layer->lut_cost : layer->dense_cost;
-        char error[32];
-        cli_text bytes;
-        if (!of->known)
-            continue;
-        if (layer->error < 0)
-            error[0] = 0;
-        else
-            snprintf(error, sizeof error, "%.4f", layer->error);
-        fputs("<tr><td>", p->out);
-        put_text(p->out, layer->name);
-        fprintf(p->out,
-                "<td class=\"n\">%s<td class=\"n\">%s<td class=\"n\">%.1f<td class=\"n\">%.1f %%<td class=\"n\">%.4f<td "
-                "class=\"n\">%.1f %%<td class=\"n\">%.4f</tr>\n",
-                cli_exact_text(layer->bytes, bytes), error, cost > 0 ? layer->dense_cost / cost : 1, 100 * of->alone_agreement,
-                of->alone_divergence, 100 * of->others_agreement, of->others_divergence);
-    }
+    int *order = cli_allocate((size_t)d->n_layers + 1, sizeof *order);
+    const int n = cli_layers_by_cost(d, order);
+    for (int i = 0; i < n; i++)
+        put_diagnosis_row(p, order[i]);
+    free(order);
     fputs("</table></div></section>\n", p->out);
 }
 
@@ -318,8 +397,9 @@ static void put_diagnosis(const page *p)
 static void put_settings(const page *p)
 {
     open_section(p->out, "Settings and why",
-                 "C\u2032: inputs a codeword spans. K: codewords. A layer runs from tables where the cost model expects that to be cheaper "
-                 "(costs in multiply-adds).");
+                 "C\u2032: inputs a codeword spans. K: codewords. Bits a weight are of all that is stored: codebooks and assignments, or "
+                 "numbers and their scales, and biases. A layer runs from tables where the cost model expects that to be cheaper (costs in "
+                 "multiply-adds of this tier).");
     fputs("<div class=\"wide\"><table><tr><th>layer<th>type<th>output<th>stored as<th>C\u2032/K<th class=\"n\">bytes<th class=\"n\">bits a "
           "weight<th>runs<th>why</tr>\n",
           p->out);
@@ -355,7 +435,7 @@ static void put_foot(const page *p)
 
 static void collect_layers(page *p)
 {
-    const qcnn_model *model = p->report->compressed;
+    const qcnn_model *model = p->report->findings->compressed;
     p->layers = cli_allocate((size_t)qcnn_model_n_layers(model), sizeof *p->layers);
     for (int i = 0; i < qcnn_model_n_layers(model); i++) {
         const qcnn_layer_info layer = qcnn_model_layer(model, i);
@@ -364,7 +444,7 @@ static void collect_layers(page *p)
         const char *kind = strcmp(layer.type, "conv") == 0 ? "conv" : strcmp(layer.type, "fc") == 0 ? "fc" : "rest";
         const int width = 30 + 8 * (int)(strlen(layer.name) < NAME ? strlen(layer.name) : NAME);
         p->left = width > p->left ? width : p->left;
-        p->layers[p->n_layers++] = (layer_pair){ layer, qcnn_model_layer(p->report->original, i).bytes, kind, i };
+        p->layers[p->n_layers++] = (layer_pair){ layer, qcnn_model_layer(p->report->findings->original, i).bytes, kind, i };
     }
     p->bars = PICTURE - FIGURES - p->left;
 }
@@ -380,10 +460,11 @@ int cli_report_write(const cli_report *report, const char *path)
     put_head(&p);
     put_tiles(&p);
     put_sizes(&p);
+    put_diagnosis(&p);
     put_layer_bytes(&p);
+    put_layer_times(&p);
     put_layer_operations(&p);
     put_layer_errors(&p);
-    put_diagnosis(&p);
     put_settings(&p);
     put_foot(&p);
     const bool complete = !ferror(p.out);

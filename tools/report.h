@@ -4,17 +4,18 @@
 #ifndef QCNN_TOOLS_REPORT_H
 #define QCNN_TOOLS_REPORT_H
 
+#include "findings.h"
 #include "layers.h"
 
 typedef struct cli_report {
     const char *original_path, *compressed_path;
-    const qcnn_model *original, *compressed; // the same layers in the same order
-    const cli_totals *totals;                // of the compressed model
-    const char *how, *settings;              // how settings were chosen and fitted; the caller's own, or NULL
+    const cli_totals *totals;     // of the compressed model
+    const cli_findings *findings; // with both models
+    const char *how, *settings;   // how settings were chosen and fitted; the caller's own, or NULL
+    const char *why_no_errors;    // of a layer with a codebook
     uint64_t seed, peak_rss_bytes;
     int threads;
     double seconds;
-    const qcnn_diagnosis *diagnosis; // NULL: not made
 } cli_report;
 
 // Writes the whole report or nothing; CLI_DONE, or CLI_FAILED with a message.

@@ -16,6 +16,7 @@ static const char report_style[] =
     "h1{font-size:26px;line-height:1.25;margin:0 0 4px;overflow-wrap:anywhere}\n"
     "h2{font-size:17px;margin:0 0 2px}\n"
     "p{margin:0 0 14px;color:var(--soft);overflow-wrap:anywhere}\n"
+    "p.verdict{color:var(--text);font-weight:600;margin-bottom:6px}\n"
     "section{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:18px 20px;margin-top:16px}\n"
     ".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(190px,1fr));gap:12px;margin-top:20px}\n"
     ".tile{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 16px}\n"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which layer costs the accuracy: networks in which one layer alone is compressed, and in which all but one are. They are copies of the
-// compressed graph over the tensors of both networks.
+// How far a compressed network is from its original, and which layer costs the accuracy: networks in which one layer alone is
+// compressed, and in which all but one are. They are copies of the compressed graph over the tensors of both networks.
 
 #include <string.h>
 
@@ -91,22 +91,72 @@ static qcnn_status diagnose_layers(const qcnn_model *original, const qcnn_model 
     return report(progress, 1, error);
 }
 
+// The judge of held-out images; *held_out tells whether there are any, otherwise it judges by those that were fitted to.
+static qcnn_status open_judge(const qcnn_model *original, const qcnn_model *compressed, const qcnn_dataset *calibration, int n_images,
+                              const qcnn_parallel *parallel, const qcnn_progress *progress, qcnn_samples *samples, int *n_judged,
+                              int *held_out, qcnn_judge **judge, qcnn_error *error)
+{
+    if (original->n_nodes != compressed->n_nodes)
+        return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "the two networks have not the same layers");
+    QCNN_TRY(qcnn_model_require_weights(original, error));
+    QCNN_TRY(qcnn_samples_open(original, calibration, qcnn_model_preprocessing(compressed), 0, samples, error));
+    *held_out = samples->n_images[QCNN_PART_HELD_OUT] > 0;
+    const qcnn_part part = *held_out ? QCNN_PART_HELD_OUT : QCNN_PART_FIT;
+    *n_judged = n_images > 0 && n_images < samples->n_images[part] ? n_images : samples->n_images[part];
+    return qcnn_judge_new(original, samples, part, *n_judged, parallel, progress, judge, error);
+}
+
+qcnn_status qcnn_compare(const qcnn_model *original, const qcnn_model *compressed, const qcnn_dataset *calibration, int n_images,
+                         const qcnn_parallel *parallel, const qcnn_progress *progress, qcnn_comparison *comparison, qcnn_error *error)
+{
+    qcnn_samples samples = { 0 };
+    qcnn_judge *judge = NULL;
+    qcnn_verdict verdict = { 0 };
+    *comparison = (qcnn_comparison){ 0 };
+    qcnn_status status = open_judge(original, compressed, calibration, n_images, parallel, progress, &samples, &comparison->n_images,
+                                    &comparison->held_out, &judge, error);
+    if (status == QCNN_OK)
+        status = qcnn_judge_model(judge, compressed, progress, &verdict, error);
+    qcnn_judge_free(judge);
+    qcnn_samples_close(&samples);
+    comparison->agreement = verdict.agreement;
+    comparison->divergence = verdict.divergence;
+    comparison->drop = verdict.drop;
+    comparison->drop_error = verdict.drop_error;
+    if (status != QCNN_OK)
+        *comparison = (qcnn_comparison){ 0 };
+    return status;
+}
+
+// So many images that all the mixtures take about this many multiply-adds, within bounds.
+static int affordable_images(const qcnn_model *compressed)
+{
+    static const double operations = 3e12;
+    enum { LEAST = 50, MOST = 1000 };
+    double an_image = 0;
+    int n_layers = 0;
+    for (int i = 0; i < qcnn_model_n_layers(compressed); i++) {
+        const qcnn_layer_info layer = qcnn_model_layer(compressed, i);
+        an_image += (double)layer.dense_operations;
+        n_layers += layer.weights > 0;
+    }
+    const double n = operations / ((2 * n_layers + 2) * (an_image + 1));
+    return n < LEAST ? LEAST : n > MOST ? MOST : (int)n;
+}
+
 qcnn_status qcnn_diagnose(const qcnn_model *original, const qcnn_model *compressed, const qcnn_dataset *calibration, int n_images,
                           const qcnn_parallel *parallel, const qcnn_progress *progress, qcnn_diagnosis *diagnosis, qcnn_error *error)
 {
     *diagnosis = (qcnn_diagnosis){ 0 };
-    if (original->n_nodes != compressed->n_nodes)
-        return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "the two networks have not the same layers");
-    QCNN_TRY(qcnn_model_require_weights(original, error));
-    qcnn_samples samples;
+    qcnn_samples samples = { 0 };
     qcnn_judge *judge = NULL;
-    QCNN_TRY(qcnn_samples_open(original, calibration, qcnn_model_preprocessing(compressed), 0, &samples, error));
-    const qcnn_part part = samples.n_images[QCNN_PART_HELD_OUT] > 0 ? QCNN_PART_HELD_OUT : QCNN_PART_FIT;
-    diagnosis->n_images = n_images < samples.n_images[part] ? n_images : samples.n_images[part];
+    int held_out;
     diagnosis->n_layers = (int)compressed->n_nodes;
     diagnosis->layers = qcnn_allocate_zeroed(compressed->n_nodes, sizeof *diagnosis->layers);
-    qcnn_status status = diagnosis->layers ? qcnn_judge_new(original, &samples, part, diagnosis->n_images, parallel, NULL, &judge, error)
-                                           : qcnn_fail_memory(error, compressed->n_nodes * sizeof *diagnosis->layers);
+    qcnn_status status = diagnosis->layers
+                             ? open_judge(original, compressed, calibration, n_images > 0 ? n_images : affordable_images(compressed),
+                                          parallel, NULL, &samples, &diagnosis->n_images, &held_out, &judge, error)
+                             : qcnn_fail_memory(error, compressed->n_nodes * sizeof *diagnosis->layers);
     if (status == QCNN_OK)
         status = diagnose_layers(original, compressed, judge, progress, diagnosis, error);
     qcnn_judge_free(judge);

@@ -198,6 +198,7 @@ qcnn_status qcnn_judge_model(const qcnn_judge *judge, const qcnn_model *model, c
     if (!probabilities)
         return qcnn_fail_memory(error, (size_t)judge->n * n_classes * sizeof *probabilities);
     *verdict = (qcnn_verdict){ 0 };
+    double squares = 0;
     const qcnn_status status = run_all(judge, model, progress, probabilities, error);
     for (int i = 0; status == QCNN_OK && i < judge->n; i++) {
         const float *p = judge->probabilities + (size_t)i * n_classes, *q = probabilities + (size_t)i * n_classes;
@@ -208,8 +209,12 @@ qcnn_status qcnn_judge_model(const qcnn_judge *judge, const qcnn_model *model, c
                 divergence += (double)p[k] * log((double)p[k] / ((double)q[k] > 1e-30 ? (double)q[k] : 1e-30));
         verdict->agreement += (p_first == q_first) / (double)judge->n;
         verdict->divergence += divergence / judge->n;
-        verdict->drop += ((double)p[p_first] - (double)p[q_first]) / judge->n;
+        const double drop = (double)p[p_first] - (double)p[q_first];
+        verdict->drop += drop / judge->n;
+        squares += drop * drop;
     }
+    if (judge->n > 1)
+        verdict->drop_error = sqrt(fmax(squares / judge->n - verdict->drop * verdict->drop, 0) / (judge->n - 1));
     qcnn_release(probabilities);
     return status;
 }

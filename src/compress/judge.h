@@ -11,6 +11,7 @@ typedef struct qcnn_verdict {
     double agreement;  // how often both have the same first class, 0..1
     double divergence; // sum p log(p / q), in nats
     double drop;       // p of its own first class less p of the other's: the top-1 lost if labels were drawn from p, 0..1
+    double drop_error; // standard error of that mean; 0 of a single sample
 } qcnn_verdict;
 
 typedef struct qcnn_judge qcnn_judge;

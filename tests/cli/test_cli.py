@@ -269,6 +269,55 @@ class Compress(CommandTest):
             self.assertIn(text, report)
         for word in ("http:", "https:", "url(", "@import", "nan", "inf<"):
             self.assertNotIn(word, report)
+        self.assertIn("Time of each layer", report)
+        self.assertIn("nothing was calibrated", report)
+        self.assertNotIn("Which layer costs the accuracy", report)
+
+    def test_findings(self):
+        """What is lost, how fast it is, which layer costs it: the same in the terminal, in JSON and in the report."""
+        self.dataset()
+        settings = "conv1=3/16,conv2=8/2/int8,fc1=dense/int8,fc2=dense"
+        result = self.compress("small.onnx", "net.qcnn", "--calib", "set", "--report", "net.html", "--set", settings)
+        estimate = result["estimate"]
+        self.assertEqual((estimate["images"], estimate["held_out"]), (4, False))
+        low, high = estimate["lost_top1_interval"]
+        self.assertTrue(low <= estimate["lost_top1"] <= high)
+        self.assertGreater(estimate["divergence"], 0)
+        speed = result["speed"]
+        self.assertEqual([layer["name"] for layer in speed["layers"]], ["conv1", "conv2", "fc1", "fc2"])
+        self.assertAlmostEqual(speed["times_faster"], speed["original_ms"] / speed["ms"], places=9)
+        diagnosis = result["diagnosis"]
+        costs = [layer["cost"] for layer in diagnosis["layers"]]
+        self.assertEqual(costs, sorted(costs, reverse=True))
+        for layer in diagnosis["layers"]:
+            self.assertAlmostEqual(layer["cost"], diagnosis["divergence"] - layer["others_divergence"], places=12)
+        self.assertEqual({layer["name"] for layer in diagnosis["layers"]}, {"conv1", "conv2", "fc1"})
+        self.assertTrue(diagnosis["verdict"].startswith("conv2 costs most: "), diagnosis)
+        self.assertIn("--set conv2=4/2/int8 gives it finer settings, --set conv2=dense leaves it alone", diagnosis["verdict"])
+        report = self.read("net.html").decode()
+        for text in (diagnosis["verdict"], "rounded to int8, not measured", "measured here, one thread, " + result["kernels"]):
+            self.assertIn(text, report)
+        out, err = self.run_qcnn("compress", "small.onnx", "-o", "net.qcnn", "--calib", "set", "--preprocess", "preprocess.json", "--set", settings)
+        self.assertEqual(err, "")
+        self.assertRegex(out, r"\n  expected to lose -?\d+\.\d\d points of top-1 \(95 % interval .*\), by 4 calibration images that were fitted to")
+        self.assertNotIn("estimate", self.compress())
+
+    def test_what_was_asked_for(self):
+        self.dataset()
+        command = ["compress", "small.onnx", "-o", "net.qcnn", "--calib", "set", "--preprocess", "preprocess.json", "--threads", "1"]
+        self.assertEqual(self.json_of(*command, "--ratio", "6")["ratio_asked"], 6)
+        self.assertRegex(self.run_qcnn(*command, "--ratio", "6")[0], r"\n  asked for 6x smaller, reached (6\.|5\.9)")
+        out, err = self.run_qcnn("compress", *command[1:], "--json", "--max-drop", "2")
+        result = json.loads(out)
+        self.assertEqual(result["max_drop"], 2)
+        upper = result["estimate"]["lost_top1_interval"][1]
+        self.assertEqual(upper > 2, f"the loss may be up to {upper:.2f} points, not 2" in err, err)
+
+    def test_a_bad_image_is_named(self):
+        self.dataset()
+        self.write("set/0 red.png", b"\x89PNG\r\n\x1a\nnonsense")
+        line = self.refused("compress", "small.onnx", "-o", "net.qcnn", "--calib", "set", "--preprocess", "preprocess.json")
+        self.assertTrue(line.startswith("qcnn: set/0 red.png: "), line)
 
 
 class Calibrate(CommandTest):
