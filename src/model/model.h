@@ -37,7 +37,7 @@ typedef struct qcnn_codebook {
     const float *codewords;     // [n_sets][M][K][C'], zeros where the last subspace is narrower
     const float *scales;        // [n_sets][M] of int8 codewords, else NULL
     const uint8_t *assignments; // [groups][M][n_taps][n_outputs]
-    const float *peaks;         // [groups][M]: the largest table entry (absolute scalar product) on calibration images; NULL: not known
+    const float *peaks;         // [groups][M]: the largest size of table entries, by calibration; those beyond are cut; NULL: not known
 } qcnn_codebook;
 
 // A constant. Exactly one of `data` and `codebook.codewords` is set; what they point to belongs to the tensor when the

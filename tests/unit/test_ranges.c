@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Calibrated ranges: exactly those of a plain search through all activations, the same for any number of threads, by compressing with
-// images as by calibrating afterwards.
+// Calibrated ranges: exactly those of a plain search through all activations (peaks: four fifths), the same for any number of threads, by
+// compressing with images as by calibrating afterwards.
 
 #include "small_network.h"
 
@@ -138,7 +138,7 @@ static void assert_ranges_are_right(const qcnn_model *model, const qcnn_dataset 
         assert_range(&model->values[model->nodes[n].output], lows[n], highs[n]);
         assert_int_equal(weights && weights->codebook.peaks, model->nodes[n].op == QCNN_OP_CONV);
         for (int i = 0; model->nodes[n].op == QCNN_OP_CONV && i < weights->codebook.groups * weights->codebook.n_subspaces; i++)
-            assert_true(usual(peaks[n][i]) == weights->codebook.peaks[i]);
+            assert_true(0.8F * usual(peaks[n][i]) == weights->codebook.peaks[i]); // a fifth is cut off
     }
     qcnn_samples_close(&samples);
     qcnn_session_free(session);
