@@ -151,6 +151,7 @@ typedef struct qcnn_layer_info {
     double dense_cost;        // what the cost model (docs/method.md) expects, in multiply-add units
     double lut_cost;          // 0 unless stored as a codebook
     double error;             // relative response error measured by the compressor; negative: not known
+    double error_before;      // the same of what k-means alone gives, before error correction; negative: not known, as in loaded models
     const char *codeword_type; // "float32", "float16", "int8": how codewords are stored; "" unless stored as a codebook
     uint64_t memory_bytes;    // what a run reads of weights and bias: assignments of a byte each and codewords, or decoded weights
 } qcnn_layer_info;

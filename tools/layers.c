@@ -69,6 +69,14 @@ static void operations_json(cJSON *object, uint64_t dense, uint64_t multiplicati
     cli_json_number(operations, "lookups", (double)lookups);
 }
 
+static void error_json(cJSON *object, const char *name, double error)
+{
+    if (error < 0)
+        cJSON_AddNullToObject(object, name);
+    else
+        cli_json_number(object, name, error);
+}
+
 static void layer_json(cJSON *object, const qcnn_layer_info *layer)
 {
     const bool codebook = strcmp(layer->storage, "codebook") == 0;
@@ -90,10 +98,8 @@ static void layer_json(cJSON *object, const qcnn_layer_info *layer)
     cli_json_number(cost, "dense", layer->dense_cost);
     if (codebook)
         cli_json_number(cost, "lut", layer->lut_cost);
-    if (layer->error < 0)
-        cJSON_AddNullToObject(object, "error");
-    else
-        cli_json_number(object, "error", layer->error);
+    error_json(object, "error", layer->error);
+    error_json(object, "error_before", layer->error_before);
 }
 
 void cli_model_json(const qcnn_model *model, const cli_totals *totals, cJSON *root)

@@ -4,6 +4,7 @@
 
 #include "report.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -311,10 +312,12 @@ static void put_layer_operations(const page *p)
     fputs("</svg></div></section>\n", p->out);
 }
 
-// The response error of a layer, or why there is none.
+// The response error of a layer before and after correction, or why there is none.
 static const char *error_text(const page *p, const qcnn_layer_info *layer, char text[100])
 {
-    if (layer->error >= 0)
+    if (layer->error >= 0 && layer->error_before >= 0)
+        snprintf(text, 100, "%.4f \u2192 %.4f", layer->error_before, layer->error);
+    else if (layer->error >= 0)
         snprintf(text, 100, "%.4f", layer->error);
     else if (strcmp(layer->storage, "codebook") == 0)
         snprintf(text, 100, "not known: %s", p->report->why_no_errors);
@@ -329,23 +332,25 @@ static void put_layer_errors(const page *p)
 {
     double largest = 0;
     for (int i = 0; i < p->n_layers; i++)
-        largest = p->layers[i].layer.error > largest ? p->layers[i].layer.error : largest;
+        largest = fmax(largest, fmax(p->layers[i].layer.error, p->layers[i].layer.error_before));
     if (largest <= 0) {
         fprintf(p->out, "<section><h2>Error of each layer</h2><p>Not known: %s.</p></section>\n", p->report->why_no_errors);
         return;
     }
-    open_section(
-        p->out, "Error of each layer",
-        "Squared error of the layer's response relative to its variance, as the compressor measured it. Front to back, errors of the "
-        "layers before are in it.");
+    open_section(p->out, "Error of each layer",
+                 "Squared error of the layer's response relative to its variance, as the compressor measured it: grey what k-means alone "
+                 "leaves, then "
+                 "what is left in the end. Front to back, errors of the layers before are in it.");
     open_picture(p->out, 24 * p->n_layers);
     for (int i = 0; i < p->n_layers; i++) {
         const qcnn_layer_info *layer = &p->layers[i].layer;
         char value[100];
         error_text(p, layer, value);
         put_row_name(p, layer->name, 24 * i + 16);
+        if (layer->error_before > 0)
+            put_bar(p->out, "before", p->left, 24 * i + 4, p->bars * layer->error_before / largest, 7, layer->name, value);
         if (layer->error > 0)
-            put_bar(p->out, "error", p->left, 24 * i + 5, p->bars * layer->error / largest, 14, layer->name, value);
+            put_bar(p->out, "error", p->left, 24 * i + 12, p->bars * layer->error / largest, 7, layer->name, value);
         fprintf(p->out, "<text class=\"end bold\" x=\"%d\" y=\"%d\">%s</text>\n", PICTURE, 24 * i + 16, value);
     }
     fputs("</svg></div></section>\n", p->out);

@@ -19,7 +19,7 @@
 #include "compress/refine.h"
 #include "compress/refine_checkpoint.h"
 
-enum { VERSION = 1, MAX_NAME_BYTES = 4096 };
+enum { VERSION = 2, MAX_NAME_BYTES = 4096 };
 static const char magic[8] = "QCNNCKPT";
 
 // ---- the key --------------------------------------------------------------------------------------------------------
@@ -125,6 +125,7 @@ static void write_layer(qcnn_buffer *out, const qcnn_model *model, size_t n)
     const book_sizes sizes = sizes_of(&weights->codebook);
     qcnn_write_u32(out, (uint32_t)n);
     qcnn_write_f32(out, weights->error);
+    qcnn_write_f32(out, weights->error_before);
     qcnn_write_u32(out, (uint32_t)weights->codebook.n_codewords);
     qcnn_write_bytes(out, weights->codebook.codewords, sizes.n_codewords * sizeof(float));
     if (weights->codebook.scales)
@@ -258,8 +259,10 @@ static bool assignments_fit(const uint8_t *assignments, size_t n, int n_codeword
 static qcnn_status read_codebook(qcnn_cursor *cursor, qcnn_codebook form, qcnn_tensor *tensor, bool *damaged, qcnn_error *error)
 {
     *tensor = (qcnn_tensor){ .error = qcnn_read_f32(cursor) };
+    tensor->error_before = qcnn_read_f32(cursor);
     const uint32_t n_codewords = qcnn_read_u32(cursor);
-    if (cursor->failed || n_codewords < 1 || n_codewords > (uint32_t)form.n_codewords || !isfinite(tensor->error)) {
+    if (cursor->failed || n_codewords < 1 || n_codewords > (uint32_t)form.n_codewords || !isfinite(tensor->error) ||
+        !isfinite(tensor->error_before)) {
         *damaged = true;
         return QCNN_OK;
     }

@@ -13,6 +13,7 @@
 #include "compress/quantize.h"
 #include "compress/ranges.h"
 #include "compress/refine.h"
+#include "compress/response.h"
 #include "compress/round.h"
 #include "compress/settings.h"
 #include "compress/train.h"
@@ -179,37 +180,53 @@ static qcnn_status descend(const qcnn_model *original, const qcnn_compress_optio
     return QCNN_OK;
 }
 
-// Convolutions are corrected and descend together before the fully-connected layers are corrected. These would otherwise learn to
-// make up for errors that the descent takes away. The first convolution waits too: with its few channels it errs little, and while it
-// is the original's, what lies before the second is computed once for both networks and no gradient passes it.
-static qcnn_status correct_in_halves(qcnn_corrector *corrector, const qcnn_model *original, size_t rest, const qcnn_layer_setting *settings,
-                                     qcnn_layer_setting *half, bool *kept, const qcnn_compress_options *options, qcnn_model *compressed,
-                                     qcnn_error *error)
+// A correction under way.
+typedef struct correcting {
+    qcnn_corrector *corrector;
+    const qcnn_model *original;
+    qcnn_model *compressed;
+    const qcnn_layer_setting *settings;
+    const qcnn_compress_options *options;
+} correcting;
+
+// The options of the second half: a checkpoint of its own. `name`: room for n bytes.
+static qcnn_compress_options rest_options(const qcnn_compress_options *options, char *name, size_t n)
 {
-    char checkpoint[4096];
     qcnn_compress_options second = *options;
-    const int n_name = snprintf(checkpoint, sizeof checkpoint, "%s" QCNN_CHECKPOINT_REST, options->checkpoint ? options->checkpoint : "");
-    second.checkpoint = options->checkpoint && n_name > 0 && (size_t)n_name < sizeof checkpoint ? checkpoint : NULL;
-    const size_t waiting = find_first(original, settings);
-    for (size_t n = 0; n < original->n_nodes; n++) {
-        half[n] = n < rest && n != waiting ? settings[n] : (qcnn_layer_setting){ 0 };
-        kept[n] = half[n].subspace > 0;
-    }
-    QCNN_TRY(qcnn_correct(corrector, half, options, NULL, compressed, error));
-    QCNN_TRY(descend(original, options, compressed, error));
-    return qcnn_correct(corrector, settings, &second, kept, compressed, error);
+    const int length = snprintf(name, n, "%s" QCNN_CHECKPOINT_REST, options->checkpoint ? options->checkpoint : "");
+    second.checkpoint = options->checkpoint && length > 0 && (size_t)length < n ? name : NULL;
+    return second;
 }
 
-static qcnn_status correct_with(qcnn_corrector *corrector, const qcnn_model *original, const qcnn_layer_setting *settings,
-                                const qcnn_compress_options *options, qcnn_model *compressed, qcnn_error *error)
+// Convolutions are corrected and descend together before the fully-connected layers are corrected. These would otherwise learn to
+// make up for errors that the descent takes away. The first convolution waits too: with its few channels it errs little, and while it
+// is the original's, what lies before the second is computed once for both networks and no gradient passes it. `half` and `kept`: what
+// the first half corrects, [n_nodes] zeros.
+static qcnn_status correct_in_halves(const correcting *c, size_t rest, qcnn_layer_setting *half, bool *kept, qcnn_error *error)
 {
-    const size_t rest = options->correction == QCNN_CORRECTION_NETWORK ? find_rest(original, settings) : 0;
-    if (rest == 0 || !are_coarse(original, rest, settings))
-        return qcnn_correct(corrector, settings, options, NULL, compressed, error);
-    qcnn_layer_setting *half = qcnn_allocate_zeroed(original->n_nodes, sizeof *half);
-    bool *kept = qcnn_allocate_zeroed(original->n_nodes, sizeof *kept);
-    const qcnn_status status = half && kept ? correct_in_halves(corrector, original, rest, settings, half, kept, options, compressed, error)
-                                            : qcnn_fail_memory(error, original->n_nodes * sizeof *half);
+    char checkpoint[4096];
+    const qcnn_compress_options second = rest_options(c->options, checkpoint, sizeof checkpoint);
+    const size_t waiting = find_first(c->original, c->settings);
+    for (size_t n = 0; n < rest; n++)
+        if (n != waiting) {
+            half[n] = c->settings[n];
+            kept[n] = half[n].subspace > 0;
+        }
+    QCNN_TRY(qcnn_correct(c->corrector, half, c->options, NULL, c->compressed, error));
+    QCNN_TRY(descend(c->original, c->options, c->compressed, error));
+    return qcnn_correct(c->corrector, c->settings, &second, kept, c->compressed, error);
+}
+
+static qcnn_status correct_with(const correcting *c, qcnn_error *error)
+{
+    const size_t n_nodes = c->original->n_nodes,
+                 rest = c->options->correction == QCNN_CORRECTION_NETWORK ? find_rest(c->original, c->settings) : 0;
+    if (rest == 0 || !are_coarse(c->original, rest, c->settings))
+        return qcnn_correct(c->corrector, c->settings, c->options, NULL, c->compressed, error);
+    qcnn_layer_setting *half = qcnn_allocate_zeroed(n_nodes, sizeof *half);
+    bool *kept = qcnn_allocate_zeroed(n_nodes, sizeof *kept);
+    const qcnn_status status =
+        half && kept ? correct_in_halves(c, rest, half, kept, error) : qcnn_fail_memory(error, n_nodes * sizeof *half);
     qcnn_release(half);
     qcnn_release(kept);
     return status;
@@ -218,10 +235,19 @@ static qcnn_status correct_with(qcnn_corrector *corrector, const qcnn_model *ori
 static qcnn_status correct(const qcnn_model *original, const qcnn_layer_setting *settings, const qcnn_compress_options *options,
                            qcnn_model *compressed, qcnn_error *error)
 {
-    qcnn_corrector *corrector;
-    QCNN_TRY(qcnn_corrector_new(original, settings, &corrector, error));
-    const qcnn_status status = correct_with(corrector, original, settings, options, compressed, error);
-    qcnn_corrector_free(corrector);
+    correcting c = { .original = original, .compressed = compressed, .settings = settings, .options = options };
+    QCNN_TRY(qcnn_corrector_new(original, settings, &c.corrector, error));
+    const qcnn_status status = correct_with(&c, error);
+    qcnn_corrector_free(c.corrector);
+    return status;
+}
+
+static qcnn_status find_errors(const qcnn_model *original, const qcnn_compress_options *options, qcnn_model *compressed, qcnn_error *error)
+{
+    qcnn_samples samples;
+    QCNN_TRY(qcnn_samples_open(original, options->calibration, options->preprocess, options->seed, &samples, error));
+    const qcnn_status status = qcnn_response_errors(original, compressed, &samples, options->parallel, options->progress, error);
+    qcnn_samples_close(&samples);
     return status;
 }
 
@@ -238,7 +264,8 @@ static qcnn_status make_compressed(const qcnn_model *original, const qcnn_layer_
         QCNN_TRY(refine(original, options, REFINE_ALL, *compressed, error));
     QCNN_TRY(qcnn_model_finish(*compressed, options->rate_price > 0 || by_search(options), error));
     const char *kernels = qcnn_model_kernels(original);
-    return qcnn_model_prepare(*compressed, *kernels ? kernels : NULL, error);
+    QCNN_TRY(qcnn_model_prepare(*compressed, *kernels ? kernels : NULL, error));
+    return options->calibration ? find_errors(original, options, *compressed, error) : QCNN_OK;
 }
 
 qcnn_status qcnn_compress_with(const qcnn_model *original, const qcnn_layer_setting *settings, const qcnn_compress_options *options,

@@ -191,6 +191,19 @@ static int annealing_sweeps(const qcnn_statistics *s, const qcnn_layer_setting *
     return n < LEAST ? LEAST : n > MOST ? MOST : (int)n;
 }
 
+// What a layer errs before correction.
+typedef struct start_error {
+    const qcnn_statistics *statistics;
+    const qcnn_parallel *parallel;
+    double relative;
+} start_error;
+
+static qcnn_status measure_start(void *context, float *const *weights, qcnn_error *error)
+{
+    start_error *start = context;
+    return qcnn_response_error(start->statistics, weights, start->parallel, &start->relative, error);
+}
+
 static qcnn_status fit_layer(correction *c, size_t n, qcnn_statistics *s, double price, qcnn_tensor *tensor, qcnn_error *error)
 {
     const qcnn_node *node = &c->original->nodes[n];
@@ -201,6 +214,7 @@ static qcnn_status fit_layer(correction *c, size_t n, qcnn_statistics *s, double
     qcnn_codebook form = qcnn_codebook_form(&weights->shape, s->groups, setting->set_per_group, setting->subspace, setting->n_codewords);
     form.codeword_type = setting->codeword_type;
     const qcnn_fit_problem problem = { .n = s->n, .gram = s->gram, .target = s->cross };
+    start_error begin = { .statistics = s, .parallel = c->options->parallel };
     const qcnn_fit_options fit = {
         .name = name_of(node),
         .seed = qcnn_rng_split(c->options->seed, n),
@@ -212,9 +226,13 @@ static qcnn_status fit_layer(correction *c, size_t n, qcnn_statistics *s, double
         .importance = c->importances ? c->importances[n] : NULL,
         .parallel = c->options->parallel,
         .progress = c->options->progress ? &progress : NULL,
+        .started = measure_start,
+        .started_context = &begin,
         .target_bits = setting->steered ? 8 * (setting->expected_bytes + share_of_rest(c, n)) : 0,
     };
-    return qcnn_fit(&form, &problem, &fit, tensor, error);
+    QCNN_TRY(qcnn_fit(&form, &problem, &fit, tensor, error));
+    tensor->error_before = (float)begin.relative;
+    return QCNN_OK;
 }
 
 // Quantizes node n. The shrunk moments belong to the fit alone: errors are measured on held-out rows, or with them for want of any.

@@ -427,6 +427,8 @@ static qcnn_status run(fit_state *s, qcnn_error *error)
     QCNN_TRY(start(s, error));
     qcnn_fit_decode(s);
     qcnn_fit_watch(s, "start");
+    if (s->options->started)
+        QCNN_TRY(s->options->started(s->options->started_context, s->weights, error));
     s->step = 1;
     QCNN_TRY(feedback_passes(s, error));
     QCNN_TRY(descent_sweeps(s, error));

@@ -27,6 +27,9 @@ typedef struct qcnn_fit_options {
     const float *importance; // [groups * n_outputs], or NULL: all 1
     const qcnn_parallel *parallel;
     const qcnn_progress *progress;
+    // Or NULL: called with the weights that k-means gives, [groups]: n x n_outputs, before anything improves on them.
+    qcnn_status (*started)(void *context, float *const *weights, qcnn_error *error);
+    void *started_context;
     // For tests and diagnosis, or NULL: called with the objective behind every step.
     void (*watch)(void *context, const char *step, double objective);
     void *watch_context;

@@ -335,6 +335,7 @@ qcnn_layer_info qcnn_model_layer(const qcnn_model *model, int index)
     info.bytes = qcnn_tensor_bytes(weights) + (bias ? qcnn_tensor_bytes(bias) : 0);
     info.memory_bytes = running_bytes(node, weights) + (bias ? qcnn_shape_elements(&bias->shape) * sizeof(float) : 0);
     info.error = weights->error;
+    info.error_before = weights->error_before > 0 ? (double)weights->error_before : -1;
     if (qcnn_is_codebook(weights)) {
         info.storage = "codebook";
         info.codeword_type = qcnn_number_type_name(weights->codebook.codeword_type);

@@ -55,6 +55,7 @@ typedef struct qcnn_tensor {
     void *owned_peaks;
     uint64_t stored_bytes; // of its sections in a file, where they are known exactly; 0: what plain ones would take
     float error;           // relative response error of the layer that reads it; negative: not known
+    float error_before;    // the same before error correction; 0: not known. Not in files
 } qcnn_tensor;
 
 static inline bool qcnn_is_codebook(const qcnn_tensor *tensor)
