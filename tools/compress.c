@@ -171,14 +171,6 @@ static const char *how_chosen(const compress_request *request, char text[160])
     return text;
 }
 
-// Why layers of the file have no response error.
-static const char *why_no_errors(const compress_request *request)
-{
-    if (!request->calibration)
-        return "nothing was calibrated";
-    return request->refine_minutes > 0 ? "it was trained end to end after its error was measured" : "only error correction measures it";
-}
-
 static int write_report(const compress_request *request, const cli_findings *findings, const cli_totals *totals,
                         const compress_effort *effort)
 {
@@ -189,7 +181,6 @@ static int write_report(const compress_request *request, const cli_findings *fin
         .totals = totals,
         .findings = findings,
         .how = how_chosen(request, how),
-        .why_no_errors = why_no_errors(request),
         .settings = request->settings,
         .seed = request->seed,
         .peak_rss_bytes = effort->peak_rss_bytes,

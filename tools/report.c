@@ -313,14 +313,14 @@ static void put_layer_operations(const page *p)
 }
 
 // The response error of a layer before and after correction, or why there is none.
-static const char *error_text(const page *p, const qcnn_layer_info *layer, char text[100])
+static const char *error_text(const qcnn_layer_info *layer, char text[100])
 {
     if (layer->error >= 0 && layer->error_before >= 0)
         snprintf(text, 100, "%.4f \u2192 %.4f", layer->error_before, layer->error);
     else if (layer->error >= 0)
         snprintf(text, 100, "%.4f", layer->error);
     else if (strcmp(layer->storage, "codebook") == 0)
-        snprintf(text, 100, "not known: %s", p->report->why_no_errors);
+        snprintf(text, 100, "not known");
     else if (strcmp(layer->storage, "float32") == 0)
         snprintf(text, 100, "as it was");
     else
@@ -334,7 +334,7 @@ static void put_layer_errors(const page *p)
     for (int i = 0; i < p->n_layers; i++)
         largest = fmax(largest, fmax(p->layers[i].layer.error, p->layers[i].layer.error_before));
     if (largest <= 0) {
-        fprintf(p->out, "<section><h2>Error of each layer</h2><p>Not known: %s.</p></section>\n", p->report->why_no_errors);
+        fputs("<section><h2>Error of each layer</h2><p>Not known: nothing was calibrated.</p></section>\n", p->out);
         return;
     }
     open_section(p->out, "Error of each layer",
@@ -345,7 +345,7 @@ static void put_layer_errors(const page *p)
     for (int i = 0; i < p->n_layers; i++) {
         const qcnn_layer_info *layer = &p->layers[i].layer;
         char value[100];
-        error_text(p, layer, value);
+        error_text(layer, value);
         put_row_name(p, layer->name, 24 * i + 16);
         if (layer->error_before > 0)
             put_bar(p->out, "before", p->left, 24 * i + 4, p->bars * layer->error_before / largest, 7, layer->name, value);
@@ -370,7 +370,7 @@ static void put_diagnosis_row(const page *p, int index)
             cli_exact_text(layer.bytes, bytes));
     if (faster > 0)
         fprintf(p->out, "%.1f", faster);
-    fprintf(p->out, "<td>%s</tr>\n", error_text(p, &layer, error));
+    fprintf(p->out, "<td>%s</tr>\n", error_text(&layer, error));
 }
 
 static void put_diagnosis(const page *p)

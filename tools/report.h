@@ -12,7 +12,6 @@ typedef struct cli_report {
     const cli_totals *totals;     // of the compressed model
     const cli_findings *findings; // with both models
     const char *how, *settings;   // how settings were chosen and fitted; the caller's own, or NULL
-    const char *why_no_errors;    // of a layer with a codebook
     uint64_t seed, peak_rss_bytes;
     int threads;
     double seconds;
