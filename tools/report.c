@@ -334,7 +334,8 @@ static void put_layer_errors(const page *p)
     for (int i = 0; i < p->n_layers; i++)
         largest = fmax(largest, fmax(p->layers[i].layer.error, p->layers[i].layer.error_before));
     if (largest <= 0) {
-        fputs("<section><h2>Error of each layer</h2><p>Not known: nothing was calibrated.</p></section>\n", p->out);
+        fputs("<section><h2>Error of each layer</h2><p>Not known: it is measured with error correction or refinement.</p></section>\n",
+              p->out);
         return;
     }
     open_section(p->out, "Error of each layer",

@@ -265,7 +265,8 @@ static qcnn_status make_compressed(const qcnn_model *original, const qcnn_layer_
     QCNN_TRY(qcnn_model_finish(*compressed, options->rate_price > 0 || by_search(options), error));
     const char *kernels = qcnn_model_kernels(original);
     QCNN_TRY(qcnn_model_prepare(*compressed, *kernels ? kernels : NULL, error));
-    return options->calibration ? find_errors(original, options, *compressed, error) : QCNN_OK;
+    const bool measured = options->correction != QCNN_CORRECTION_NONE || options->refine_minutes > 0;
+    return measured ? find_errors(original, options, *compressed, error) : QCNN_OK;
 }
 
 qcnn_status qcnn_compress_with(const qcnn_model *original, const qcnn_layer_setting *settings, const qcnn_compress_options *options,

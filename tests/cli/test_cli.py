@@ -270,7 +270,7 @@ class Compress(CommandTest):
         for word in ("http:", "https:", "url(", "@import", "nan", "inf<"):
             self.assertNotIn(word, report)
         self.assertIn("Time of each layer", report)
-        self.assertIn("nothing was calibrated", report)
+        self.assertIn("measured with error correction or refinement", report)
         self.assertNotIn("Which layer costs the accuracy", report)
 
     def test_findings(self):

@@ -60,7 +60,11 @@ static void test_correction_helps(void **state)
             if (!weights)
                 continue;
             assert_true(qcnn_is_codebook(weights));
-            assert_true(weights->error > 0 && (weights->error < 0.3f || kind == QCNN_CORRECTION_NONE));
+            assert_true(kind == QCNN_CORRECTION_NONE ? weights->error < 0 : weights->error > 0 && weights->error < 0.3f);
+            if (kind == QCNN_CORRECTION_LAYER)
+                assert_true(weights->error < weights->error_before);
+            else // a joint descent may let a layer err more
+                assert_true((weights->error_before > 0) == (kind == QCNN_CORRECTION_NETWORK));
         }
         qcnn_model_free(compressed);
     }
