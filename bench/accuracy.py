@@ -7,6 +7,9 @@ import os
 import subprocess
 import sys
 
+if __name__ == "__main__":
+    sys.exit(__doc__ + "This is a part of bench/compare.py; bench/run.sh runs that, with all it needs.")
+
 import numpy as np
 
 import networks

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli.h"
 #include "table.h"
@@ -63,6 +64,9 @@ static void pick_best(classifier *c)
 // Fills probabilities and best. The time is of the network alone.
 static int classify_image(classifier *c, const char *path, double *milliseconds)
 {
+    struct stat of_path;
+    if (stat(path, &of_path) == 0 && S_ISDIR(of_path.st_mode))
+        return cli_fail("%s: it is a folder; name the images in it, or judge all of them by 'qcnn eval'", path);
     if (cli_image_tensor(c->model, &c->preprocess, path, c->tensor))
         return CLI_FAILED;
     const double start = cli_clock_ms();
@@ -113,7 +117,7 @@ static int classify_images(classifier *c, char **paths, int n, bool json)
     int status = CLI_DONE;
     cJSON *root = json ? cli_json_object() : NULL, *images = json ? cli_json_array(root, "images") : NULL;
     for (int i = 0; i < n; i++) {
-        double milliseconds;
+        double milliseconds = 0;
         if (classify_image(c, paths[i], &milliseconds)) // the others are still shown
             status = CLI_FAILED;
         else if (json)

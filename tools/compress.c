@@ -49,7 +49,7 @@ static const char *checkpoint_name(const compress_request *request, char name[CH
 
 static void note(void *context, const char *message)
 {
-    (void)context;
+    cli_progress_end(context);
     cli_note("%s", message);
 }
 
@@ -86,6 +86,7 @@ static int compress_model(const compress_request *request, const qcnn_model *ori
     options.rate_price = request->rate_price;
     options.checkpoint = *checkpoint_name(request, checkpoint) ? checkpoint : NULL;
     options.note = note;
+    options.note_context = progress;
     options.ratio = request->ratio;
     options.max_drop = request->max_drop;
     options.calibration = images;
@@ -158,16 +159,17 @@ static int print_result(const compress_request *request, const cli_findings *fin
 static const char *how_chosen(const compress_request *request, char text[160])
 {
     static const char *const corrections[] = { "no error correction", "error correction of each layer", "error correction front to back" };
-    char goal[64];
+    char goal[80];
     if (request->ratio > 0)
         snprintf(goal, sizeof goal, "settings searched for 1/%g", request->ratio);
     else if (request->max_drop > 0)
-        snprintf(goal, sizeof goal, "settings searched for %g points", request->max_drop);
+        snprintf(goal, sizeof goal, "settings searched for a loss of at most %g point%s", request->max_drop,
+                 request->max_drop == 1 ? "" : "s");
     else
         snprintf(goal, sizeof goal, "preset %s", request->preset);
     const int n = snprintf(text, 160, "%s, %s", goal, corrections[request->correction]);
     if (request->refine_minutes > 0 && n > 0 && n < 160)
-        snprintf(text + n, 160 - (size_t)n, ", refined for %g minutes", request->refine_minutes);
+        snprintf(text + n, 160 - (size_t)n, ", refined for %g minute%s", request->refine_minutes, request->refine_minutes == 1 ? "" : "s");
     return text;
 }
 
@@ -368,7 +370,9 @@ const cli_command cli_compress = {
         "with exit status 130 and 143 and leave nothing behind but, with error correction, OUT.qcnn.checkpoint and its predecessor\n"
         "OUT.qcnn.checkpoint.previous: the same command goes on from the layers they hold, and from what a search of --ratio or "
         "--max-drop\n"
-        "has found out, in OUT.qcnn.checkpoint.search. They disappear with success. --ratio is met within 2 %.\n",
+        "has found out, in OUT.qcnn.checkpoint.search. They disappear with success. --ratio is met within 2 %.\n\n"
+        "What a file is expected to lose is estimated on the calibration images that no fit saw, every tenth. Images that the network\n"
+        "was trained on flatter it: for --max-drop give others, and more of them for a surer estimate.\n",
     .examples = "  qcnn compress net.onnx -o net.qcnn --calib photos --preprocess preprocess.json --classes classes.txt\n"
                 "  qcnn compress net.onnx -o net.qcnn --calib photos --preprocess preprocess.json --ratio 35\n"
                 "  qcnn compress net.onnx -o net.qcnn --preprocess preprocess.json --classes classes.txt --report net.html\n"

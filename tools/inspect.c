@@ -72,7 +72,9 @@ const cli_command cli_inspect = {
     .details =
         "A layer stored as a codebook runs from look-up tables where the cost model expects that to be cheaper than dense: the last\n"
         "column shows both costs in multiply-adds. C'/K: inputs a codeword spans, codewords. 'multiplications' and 'look-ups' are\n"
-        "those of one image as the layer runs, 'dense ops' the multiply-adds of its dense form.\n"
+        "those of one image as the layer runs, 'dense ops' the multiply-adds of its dense form. Bytes and bits/weight are of all that\n"
+        "is stored for a layer: weights of int8 have a scale for each output, and biases stay float32, which shows where there are few\n"
+        "weights for each.\n"
         "'In memory' (--json: memory_bytes) is what a run reads of weights and biases: assignments, a byte each, and codewords, or\n"
         "decoded weights.\n",
     .examples = "  qcnn inspect net.qcnn\n"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A progress bar, on a terminal only, ten times a second at most. The remaining time assumes that a stage goes on as fast
-// as it went so far.
+// A progress bar on a terminal, ten times a second at most; without one a line at the end of a stage of some seconds, and now and then
+// within a longer one. The remaining time assumes that a stage goes on as fast as it went so far.
 
 #include "progress.h"
 
@@ -36,18 +36,45 @@ static void draw(cli_progress *progress, double fraction, double now_ms)
     progress->drawn_ms = now_ms;
 }
 
+// Lines for a log. Short work has none.
+static void tell(cli_progress *progress, double fraction, double now_ms)
+{
+    static const double rest_ms = 60000;
+    cli_text rest;
+    const double elapsed = 1e-3 * (now_ms - progress->stage_start_ms);
+    if (now_ms - progress->drawn_ms < rest_ms || fraction <= 0)
+        return;
+    cli_note("%s: %.0f %%, %s left", progress->stage, 100 * fraction, cli_duration_text(elapsed * (1 - fraction) / fraction, rest));
+    progress->drawn_ms = now_ms;
+}
+
+static void tell_end(const cli_progress *progress, double now_ms)
+{
+    static const double worth_ms = 5000;
+    cli_text elapsed;
+    const double ms = now_ms - progress->stage_start_ms;
+    if (progress->stage[0] && ms >= worth_ms)
+        cli_note("%s: done in %s", progress->stage, cli_duration_text(1e-3 * ms, elapsed));
+}
+
 static int report(void *context, const char *stage, double fraction)
 {
     cli_progress *progress = context;
     const double now_ms = cli_clock_ms();
+    const bool terminal = isatty(STDERR_FILENO);
     if (strncmp(progress->stage, stage, sizeof progress->stage - 1) != 0) {
+        if (!terminal)
+            tell_end(progress, now_ms);
         snprintf(progress->stage, sizeof progress->stage, "%s", stage);
         cli_one_line(progress->stage);
         progress->stage_start_ms = now_ms;
-        progress->drawn_ms = 0;
+        progress->drawn_ms = terminal ? 0 : now_ms;
     }
-    if (isatty(STDERR_FILENO) && now_ms - progress->drawn_ms >= 100)
-        draw(progress, fraction < 0 ? 0 : fraction > 1 ? 1 : fraction, now_ms);
+    fraction = fraction < 0 ? 0 : fraction > 1 ? 1 : fraction;
+    if (!terminal)
+        tell(progress, fraction, now_ms);
+    else if (now_ms - progress->drawn_ms >= 100)
+        draw(progress, fraction, now_ms);
     return stop_signal != 0;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The progress of long work on stderr, and stopping it by SIGINT or SIGTERM.
+// The progress of long work on stderr: a bar on a terminal, otherwise a line where a stage takes long; and stopping it by SIGINT or
+// SIGTERM.
 
 #ifndef QCNN_TOOLS_PROGRESS_H
 #define QCNN_TOOLS_PROGRESS_H
@@ -9,8 +10,8 @@
 typedef struct cli_progress {
     qcnn_progress hook; // to pass to the library
     char stage[64];
-    double stage_start_ms, drawn_ms;
-    int shown; // a bar stands on the terminal
+    double stage_start_ms, drawn_ms; // drawn: or told, without a terminal
+    int shown;                       // a bar stands on the terminal
 } cli_progress;
 
 // From here on SIGINT and SIGTERM make the hook ask for an end; a second one ends the process at once.

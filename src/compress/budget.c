@@ -163,8 +163,8 @@ static qcnn_status compress_to_drop(budget *b, qcnn_error *error)
         divergence = next_aim(&tried, divergence, drop);
     }
     if (!b->best)
-        return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "no settings lose as little as %g points: the least that was reached is %.2f",
-                         b->options->max_drop, 100 * drop);
+        return qcnn_fail(error, QCNN_ERROR_ARGUMENT, "no settings lose as little as %g point%s: the least that was reached is %.2f",
+                         b->options->max_drop, b->options->max_drop == 1 ? "" : "s", 100 * drop);
     return QCNN_OK;
 }
 

@@ -3,6 +3,8 @@
 
 #include "compress/calibration.h"
 
+#include <stdio.h>
+
 #include "base/rng.h"
 #include "compress/walk.h"
 
@@ -263,6 +265,9 @@ qcnn_status qcnn_calibration_skip(qcnn_calibration *c, size_t node, const qcnn_p
 {
     QCNN_TRY(begin(c, node, true, error));
     gathering g = new_gathering(c, node, progress);
+    char name[64];
+    snprintf(name, sizeof name, "past %.50s", g.name); // it is done: no work of its own
+    g.name = name;
     const qcnn_status status = gather_teams(c, &g, error);
     end(c);
     return status;

@@ -4,6 +4,7 @@
 #include "compress/correction.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/rng.h"
@@ -301,6 +302,23 @@ static qcnn_status correct_layers(correction *c, uint64_t key, bool *done, qcnn_
     return QCNN_OK;
 }
 
+// Tells which layers a checkpoint has spared.
+static void tell_resumed(const correction *c)
+{
+    char text[400] = "resuming: ";
+    int n = 0;
+    for (size_t i = 0; c->options->note && i < c->original->n_nodes && strlen(text) < 300; i++)
+        if (c->done[i]) {
+            const size_t used = strlen(text);
+            snprintf(text + used, sizeof text - used, "%s%.60s", n++ ? ", " : "", name_of(&c->original->nodes[i]));
+        }
+    if (n == 0)
+        return;
+    const size_t used = strlen(text);
+    snprintf(text + used, sizeof text - used, n == 1 ? " is done" : " are done");
+    c->options->note(c->options->note_context, text);
+}
+
 qcnn_status qcnn_corrector_new(const qcnn_model *original, const qcnn_layer_setting *settings, qcnn_corrector **result, qcnn_error *error)
 {
     *result = qcnn_allocate_zeroed(1, sizeof **result);
@@ -338,6 +356,8 @@ qcnn_status qcnn_correct(qcnn_corrector *c, const qcnn_layer_setting *settings, 
         status = qcnn_checkpoint_key(original, settings, options, &key, error);
         if (status == QCNN_OK)
             status = qcnn_checkpoint_load(original, settings, options, key, compressed, done, error);
+        if (status == QCNN_OK)
+            tell_resumed(c);
     }
     for (size_t n = 0; kept && n < original->n_nodes; n++)
         done[n] = done[n] || kept[n];

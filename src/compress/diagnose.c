@@ -131,7 +131,7 @@ qcnn_status qcnn_compare(const qcnn_model *original, const qcnn_model *compresse
 // So many images that all the mixtures take about this many multiply-adds, within bounds.
 static int affordable_images(const qcnn_model *compressed)
 {
-    static const double operations = 3e12;
+    static const double operations = 2e12;
     enum { LEAST = 50, MOST = 1000 };
     double an_image = 0;
     int n_layers = 0;

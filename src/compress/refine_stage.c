@@ -264,12 +264,15 @@ static double seconds_now(void)
 // Says so if this machine is much slower than the plan, judged by the first steps.
 static void compare_with_plan(const qcnn_refine_run *run, double seconds_a_step)
 {
-    char message[200];
+    char message[240];
     const double planned = run->planned_seconds, needed = seconds_a_step * run->stage->n_steps;
     if (!run->options->note || planned <= 0 || needed < 1.5 * planned)
         return;
-    snprintf(message, sizeof message, "%s: %d steps are planned for %.0f minutes and will take about %.0f here", run->name,
-             run->stage->n_steps, planned / 60, needed / 60);
+    snprintf(
+        message, sizeof message,
+        "%s: %d steps, %.1f minutes' work of the two processors that --refine counts in, will take about %.1f minutes on this slower or "
+        "busier machine",
+        run->name, run->stage->n_steps, planned / 60, needed / 60);
     run->options->note(run->options->note_context, message);
 }
 

@@ -226,6 +226,8 @@ class Compress(CommandTest):
         done = subprocess.run(command + ["killed.qcnn"], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(self.read("killed.qcnn"), self.read("whole.qcnn"))
+        if b"earlier run left it" in done.stderr and b"damaged" not in done.stderr:
+            self.assertRegex(done.stderr.decode(), r"qcnn: resuming: (\w+, )*\w+ (is|are) done\n")
         self.assertEqual([name for name in os.listdir(self.folder) if "checkpoint" in name and not name.endswith(".tmp")], [])
 
     def test_signals_leave_nothing(self):
@@ -391,6 +393,8 @@ class Classify(CommandTest):
         self.assertIn("bad.png", err)
         self.assertIn("absent.jpg", err)
         self.assertIn("red.png (", out)
+        self.assertEqual(self.refused("classify", "net.qcnn", "."),
+                         "qcnn: .: it is a folder; name the images in it, or judge all of them by 'qcnn eval'")
         result = self.json_of("classify", "net.qcnn", "bad.png", "red.png", status=1)
         self.assertEqual([image["file"] for image in result["images"]], ["red.png"])
 
