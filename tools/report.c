@@ -134,12 +134,14 @@ static void put_tiles(const page *p)
     static const char close[] = "</span></div>\n";
     const cli_totals *t = p->report->totals;
     const cli_findings *f = p->report->findings;
-    cli_text a, b;
+    cli_text a, b, c;
     fputs("<div class=\"tiles\">", p->out);
     open_tile(p->out, "%.1f\u00d7", t->ratio);
-    fprintf(p->out, "smaller%s%.4g%s: %s of weights in a file of %s%s", f->ratio_asked > 0 ? " (" : "",
-            f->ratio_asked > 0 ? f->ratio_asked : t->ratio, f->ratio_asked > 0 ? " asked for)" : "",
-            cli_bytes_text((double)t->original_bytes, a), cli_bytes_text((double)t->file_bytes, b), close);
+    fputs("smaller", p->out);
+    if (f->ratio_asked > 0)
+        fprintf(p->out, " (%g\u00d7 asked for)", f->ratio_asked);
+    fprintf(p->out, ": %s of weights in a file of %s%s", cli_bytes_text((double)t->original_bytes, a),
+            cli_bytes_text((double)t->file_bytes, b), close);
     if (cli_times_faster(f, -1) > 0) {
         open_tile(p->out, "%.1f\u00d7", cli_times_faster(f, -1));
         fprintf(p->out, "faster: %.2f ms an image, not %.2f: measured here, one thread, %s kernels, against the original in floats%s",
@@ -152,10 +154,9 @@ static void put_tiles(const page *p)
                 cli_expected_loss(f) + cli_expected_reach(f), close);
     }
     open_tile(p->out, "%.2f", t->weights ? 8.0 * (double)t->file_bytes / (double)t->weights : 0);
-    fprintf(p->out, "bits a weight, %s weights%s", cli_count_text((double)t->weights, a), close);
-    fprintf(p->out, "<div class=\"tile\"><b>%s</b><span>to compress on %d thread%s, peak memory %s%s</div>\n",
-            cli_duration_text(p->report->seconds, a), p->report->threads, p->report->threads == 1 ? "" : "s",
-            cli_bytes_text((double)p->report->peak_rss_bytes, b), close);
+    fprintf(p->out, "bits a weight, %s weights; compressed in %s on %d thread%s, peak memory %s%s</div>\n",
+            cli_count_text((double)t->weights, a), cli_duration_text(p->report->seconds, c), p->report->threads,
+            p->report->threads == 1 ? "" : "s", cli_bytes_text((double)p->report->peak_rss_bytes, b), close);
 }
 
 // ---- sizes to scale -------------------------------------------------------------------------------------------------

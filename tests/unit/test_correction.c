@@ -152,6 +152,8 @@ static void test_cancel(void **state)
 
 static void note(void *context, const char *message)
 {
+    if (strncmp(message, "resuming: ", 10) == 0) // that a file was used is no complaint
+        return;
     assert_non_null(strstr(message, "ignored"));
     ++*(int *)context;
 }
