@@ -46,6 +46,7 @@ ROWS = [
     ("int8", "the same, codewords in int8", ["--set", "{int8}"], False, False),
     ("groups", "the same as front to back, groups of convolutions with codebooks of their own", ["--set", GROUPS], False, False),
     ("fine", "the same as front to back, C'=4 in conv2 to conv5", ["--set", FINE], False, False),
+    ("permuted", "the same as front to back, channels dealt out evenly (`permute.py`)", [], True, False),
     ("refine", "the same as front to back, refined (`--refine 12`)", ["--refine", "12"], True, False),
     ("speed", "a price on bits, convolutions for speed (C'=6 and 4)", priced("5e-11", CONV6 + FC4), False, False),
     ("s25b", "a price of 5e-11, convolutions C'=2", priced("5e-11", CONV2 + FC4), False, True),
@@ -88,10 +89,21 @@ def original_scores(limit, threads):
     return path
 
 
+def model_of(row):
+    if row[0] != "permuted":
+        return f"{DATA}/alexnet200.onnx"
+    path = os.path.join(WORK, "permuted.onnx")
+    if not os.path.exists(path):
+        print("permuted: another order of channels", file=sys.stderr, flush=True)
+        subprocess.run([sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "permute.py"), f"{DATA}/alexnet200.onnx", path],
+                       check=True)
+    return path
+
+
 def command_of(row, threads):
     arguments = [filled(argument) for argument in row[2]]
     calibration = [] if "none" in arguments else ["--calib", f"{DATA}/calib"]
-    return [QCNN, "compress", f"{DATA}/alexnet200.onnx", "-o", os.path.join(WORK, row[0] + ".qcnn"), "--preprocess", f"{DATA}/preprocess.json",
+    return [QCNN, "compress", model_of(row), "-o", os.path.join(WORK, row[0] + ".qcnn"), "--preprocess", f"{DATA}/preprocess.json",
             "--classes", f"{DATA}/classes.txt", "--threads", str(threads), "--json"] + calibration + arguments
 
 
