@@ -24,7 +24,7 @@ const char *cli_loss_text(const cli_findings *findings, char text[400])
     const double points = cli_expected_loss(findings), reach = cli_expected_reach(findings);
     snprintf(text, 400,
              "expected to lose %.2f points of top-1 (95 %% interval %.2f to %.2f), by %d calibration images %s\n"
-             "  the original's first class on %.1f %% of them, divergence %.4f",
+             "  the original's first class on %.1f %% of them, divergence %.4f; images that the network was trained on flatter it",
              points, points - reach, points + reach, loss->n_images,
              loss->held_out ? "held out of all fits" : "that were fitted to, which flatters", 100 * loss->agreement, loss->divergence);
     return text;
@@ -37,7 +37,7 @@ const char *cli_loss_warning(const cli_findings *findings, char text[300])
     if (findings->max_drop > 0 && findings->loss.n_images > 0 && upper > findings->max_drop)
         snprintf(text, 300,
                  "the loss may be up to %.2f points, not %g, as far as %d images tell, and more if the network was trained on them: more "
-                 "images, or a smaller --max-drop, make it surer",
+                 "images, others, or a smaller --max-drop make it surer",
                  upper, findings->max_drop, findings->loss.n_images);
     return text;
 }

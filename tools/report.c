@@ -144,7 +144,7 @@ static void put_tiles(const page *p)
             cli_bytes_text((double)t->file_bytes, b), close);
     if (cli_times_faster(f, -1) > 0) {
         open_tile(p->out, "%.1f\u00d7", cli_times_faster(f, -1));
-        fprintf(p->out, "faster: %.2f ms an image, not %.2f: measured here, one thread, %s kernels, against the original in floats%s",
+        fprintf(p->out, "faster: %.3g ms an image, not %.3g: measured here, one thread, %s kernels, against the original in floats%s",
                 f->after.ms, f->before.ms, qcnn_model_kernels(f->compressed), close);
     }
     if (f->loss.n_images > 0) {
@@ -256,7 +256,7 @@ static void put_layer_times(const page *p)
     snprintf(
         intro, sizeof intro,
         "Milliseconds for one image on one thread, medians of %d and %d runs on the machine that wrote this, with its %s kernels. What "
-        "lies between these layers adds to the whole: %.2f \u2192 %.2f ms.",
+        "lies between these layers adds to the whole: %.3g \u2192 %.3g ms.",
         before->n_runs, after->n_runs, qcnn_model_kernels(p->report->findings->compressed), before->ms, after->ms);
     open_section(p->out, "Time of each layer", intro);
     put_legend(p->out, legend, 3);

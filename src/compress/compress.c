@@ -123,7 +123,7 @@ static void tell_refined(const qcnn_compress_options *options, const qcnn_refine
     const double before = report->divergence[0], after = report->divergence[1];
     if (!options->note)
         return;
-    snprintf(message, sizeof message, "refinement: divergence on held-out images %.4f -> %.4f%s", before, after,
+    snprintf(message, sizeof message, "refinement: divergence on held-out images %.3g -> %.3g%s", before, after,
              after > (1 - notable) * before ? "; it hardly helped: finer settings would" : "");
     options->note(options->note_context, message);
 }

@@ -266,7 +266,7 @@ static void compare_with_plan(const qcnn_refine_run *run, double seconds_a_step)
 {
     char message[240];
     const double planned = run->planned_seconds, needed = seconds_a_step * run->stage->n_steps;
-    if (!run->options->note || planned <= 0 || needed < 1.5 * planned)
+    if (!run->options->note || planned <= 0 || needed < 30 || needed < 1.5 * planned)
         return;
     snprintf(
         message, sizeof message,

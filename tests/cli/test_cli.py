@@ -315,6 +315,14 @@ class Compress(CommandTest):
         upper = result["estimate"]["lost_top1_interval"][1]
         self.assertEqual(upper > 2, f"the loss may be up to {upper:.2f} points, not 2" in err, err)
 
+    def test_refinement_says_what_it_gained(self):
+        for i in range(20):
+            self.write(f"many/{i:02}.png", make.png(8, 8, (i * 37 % 256, i * 91 % 256, i * 53 % 256)))
+        command = ["compress", "small.onnx", "-o", "net.qcnn", "--calib", "many", "--preprocess", "preprocess.json", "--threads", "1"]
+        _, err = self.run_qcnn(*command, "--refine", "0.0003", "--report", "net.html")
+        self.assertRegex(err, r"qcnn: refinement: divergence on held-out images [0-9.e-]+ -> [0-9.e-]+")
+        self.assertNotIn("Not known", self.read("net.html").decode())
+
     def test_a_bad_image_is_named(self):
         self.dataset()
         self.write("set/0 red.png", b"\x89PNG\r\n\x1a\nnonsense")
