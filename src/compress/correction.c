@@ -205,6 +205,32 @@ static qcnn_status measure_start(void *context, float *const *weights, qcnn_erro
     return qcnn_response_error(start->statistics, weights, start->parallel, &start->relative, error);
 }
 
+// How the outputs of a fully-connected layer matter together; NULL where that is not known. `importance` becomes the diagonal.
+static qcnn_status find_fisher(const correction *c, size_t n, const qcnn_statistics *s, float **fisher, float **importance,
+                               qcnn_error *error)
+{
+    enum { MOST_OUTPUTS = 8192 };
+    const size_t n_outputs = (size_t)s->n_outputs;
+    *fisher = *importance = NULL;
+    if (!c->importances || s->n_wanted == 0 || n_outputs > MOST_OUTPUTS)
+        return QCNN_OK;
+    *fisher = qcnn_allocate(n_outputs * n_outputs, sizeof **fisher);
+    *importance = qcnn_allocate(n_outputs, sizeof **importance);
+    qcnn_status status = *fisher && *importance ? QCNN_OK : qcnn_fail_memory(error, n_outputs * n_outputs * sizeof **fisher);
+    if (status == QCNN_OK)
+        status = qcnn_fisher(c->original, n, s->wanted_inputs, s->n_wanted, qcnn_rng_split(c->options->seed, n), c->options->parallel,
+                             *fisher, error);
+    if (status == QCNN_OK) {
+        for (size_t o = 0; o < n_outputs; o++)
+            (*importance)[o] = (*fisher)[o * n_outputs + o];
+        return QCNN_OK;
+    }
+    qcnn_release(*fisher);
+    qcnn_release(*importance);
+    *fisher = *importance = NULL;
+    return status == QCNN_ERROR_UNSUPPORTED ? QCNN_OK : status;
+}
+
 static qcnn_status fit_layer(correction *c, size_t n, qcnn_statistics *s, double price, qcnn_tensor *tensor, qcnn_error *error)
 {
     const qcnn_node *node = &c->original->nodes[n];
@@ -216,6 +242,8 @@ static qcnn_status fit_layer(correction *c, size_t n, qcnn_statistics *s, double
     form.codeword_type = setting->codeword_type;
     const qcnn_fit_problem problem = { .n = s->n, .gram = s->gram, .target = s->cross };
     start_error begin = { .statistics = s, .parallel = c->options->parallel };
+    float *fisher, *importance;
+    QCNN_TRY(find_fisher(c, n, s, &fisher, &importance, error));
     const qcnn_fit_options fit = {
         .name = name_of(node),
         .seed = qcnn_rng_split(c->options->seed, n),
@@ -224,16 +252,22 @@ static qcnn_status fit_layer(correction *c, size_t n, qcnn_statistics *s, double
         .n_annealing = annealing_sweeps(s, setting),
         .largest = setting->largest,
         .price = (float)price,
-        .importance = c->importances ? c->importances[n] : NULL,
+        .importance = importance       ? importance
+                      : c->importances ? c->importances[n]
+                                       : NULL,
+        .fisher = fisher,
+        .n_joint = 2,
         .parallel = c->options->parallel,
         .progress = c->options->progress ? &progress : NULL,
         .started = measure_start,
         .started_context = &begin,
         .target_bits = setting->steered ? 8 * (setting->expected_bytes + share_of_rest(c, n)) : 0,
     };
-    QCNN_TRY(qcnn_fit(&form, &problem, &fit, tensor, error));
+    const qcnn_status status = qcnn_fit(&form, &problem, &fit, tensor, error);
     tensor->error_before = (float)begin.relative;
-    return QCNN_OK;
+    qcnn_release(fisher);
+    qcnn_release(importance);
+    return status;
 }
 
 // Quantizes node n. The shrunk moments belong to the fit alone: errors are measured on held-out rows, or with them for want of any.

@@ -374,6 +374,18 @@ static qcnn_status descent_sweeps(fit_state *s, qcnn_error *error)
     return QCNN_OK;
 }
 
+// Assignments in the metric of all outputs together; codewords stay.
+static qcnn_status joint_sweeps(fit_state *s, qcnn_error *error)
+{
+    for (int sweep = 0; s->options->fisher && sweep < s->options->n_joint; sweep++, s->step++) {
+        qcnn_fit_find_residual(s);
+        QCNN_TRY(qcnn_fit_descend_outputs(s, error));
+        qcnn_fit_watch(s, "outputs");
+        qcnn_fit_steer(s);
+    }
+    return QCNN_OK;
+}
+
 // Sets codewords that nobody uses to 0, where they do no harm to the scale of the others.
 static void clear_unused(fit_state *s, int set, int m)
 {
@@ -411,7 +423,7 @@ static qcnn_status round_codewords(fit_state *s, qcnn_error *error)
     s->frozen = true;
     for (int sweep = 0; sweep < MOST_SWEEPS; sweep++) {
         qcnn_fit_find_residual(s);
-        QCNN_TRY(qcnn_fit_descend(s, error));
+        QCNN_TRY(s->options->fisher ? qcnn_fit_descend_outputs(s, error) : qcnn_fit_descend(s, error));
         qcnn_fit_watch(s, "descent");
         if (!qcnn_fit_steer(s))
             break;
@@ -423,7 +435,7 @@ static qcnn_status run(fit_state *s, qcnn_error *error)
 {
     const bool annealed = !s->trained && s->options->n_annealing > 0;
     s->n_steps = s->options->n_passes + s->options->n_sweeps + 1 + (annealed ? s->options->n_annealing + FIT_LAST_SWEEPS : 0) +
-                 (s->form->codeword_type != QCNN_FLOAT32);
+                 (s->options->fisher ? s->options->n_joint : 0) + (s->form->codeword_type != QCNN_FLOAT32);
     QCNN_TRY(start(s, error));
     qcnn_fit_decode(s);
     qcnn_fit_watch(s, "start");
@@ -436,6 +448,7 @@ static qcnn_status run(fit_state *s, qcnn_error *error)
         QCNN_TRY(qcnn_fit_anneal(s, error));
         qcnn_fit_watch(s, "annealing");
     }
+    QCNN_TRY(joint_sweeps(s, error));
     return round_codewords(s, error);
 }
 

@@ -77,6 +77,9 @@ qcnn_status qcnn_fit_solve(fit_state *s, qcnn_error *error);
 // One sweep of descent over all blocks: assignments, with trained codebooks also codewords; residual and weights follow.
 qcnn_status qcnn_fit_descend(fit_state *s, qcnn_error *error);
 
+// One sweep over the assignments in the metric of options->fisher; residual, which must be up to date, and weights follow.
+qcnn_status qcnn_fit_descend_outputs(fit_state *s, qcnn_error *error);
+
 // options->n_annealing sweeps that find their way out of local minima, and as many of descent as FIT_LAST_SWEEPS; never ends above where
 // it began.
 enum { FIT_LAST_SWEEPS = 3 };

@@ -6,9 +6,11 @@
 #include <math.h>
 #include <string.h>
 
+#include "compress/blas.h"
 #include "compress/refine_batch.h"
 
-enum { IMPORTANCE_BATCH = 32 };
+enum { IMPORTANCE_BATCH = 32, FISHER_BATCH = 128, FISHER_DRAWS = 2 };
+static const double least = 0.02; // of a mean importance, for channels that the samples never needed
 
 // Gradients of log p of a class drawn from softmax(logits): 1 - p for that class, -p for the others.
 static void draw_gradients(const float *logits, int n_classes, qcnn_rng *rng, float *gradients)
@@ -97,11 +99,74 @@ qcnn_status qcnn_importances(const qcnn_model *model, const qcnn_samples *sample
 
 double qcnn_importances_normalise(float *importance, size_t n)
 {
-    static const double least = 0.02;
     double mean = 0;
     for (size_t i = 0; i < n; i++)
         mean += (double)importance[i] / (double)n;
     for (size_t i = 0; i < n; i++)
         importance[i] = mean > 0 ? (float)(((double)importance[i] / mean + least) / (1 + least)) : 1;
     return 0.5 * mean;
+}
+
+// ---- outputs together -----------------------------------------------------------------------------------------------
+
+// fisher += sums over a batch of rows and some draws for each; the upper triangle.
+static void add_products(qcnn_trainer *trainer, const qcnn_train_value *value, int n_rows, qcnn_rng *rng, float *answers, float *gradients,
+                         float *fisher)
+{
+    const size_t n_classes = (size_t)qcnn_train_n_classes(trainer), n = (size_t)value->channels;
+    qcnn_train_forward(trainer);
+    qcnn_train_get_logits(trainer, answers);
+    memset(gradients, 0, (size_t)FISHER_BATCH * n_classes * sizeof *gradients);
+    for (int draw = 0; draw < FISHER_DRAWS; draw++) {
+        for (int i = 0; i < n_rows; i++)
+            draw_gradients(answers + (size_t)i * n_classes, (int)n_classes, rng, gradients + (size_t)i * n_classes);
+        qcnn_train_clear_gradients(trainer);
+        qcnn_train_set_logit_gradients(trainer, gradients);
+        qcnn_train_backward(trainer);
+        qcnn_gram_add((int)n, n_rows, 1, value->gradient, n, fisher, n, trainer->parallel);
+    }
+}
+
+// To a mean diagonal of 1.
+static void scale_fisher(float *fisher, size_t n)
+{
+    static const double shrink = 0.2;
+    double mean = 0;
+    for (size_t o = 0; o < n; o++)
+        mean += (double)fisher[o * n + o] / (double)n;
+    for (size_t o = 0; o < n; o++)
+        for (size_t p = 0; p < n; p++) {
+            const double value = mean > 0 ? (double)fisher[o * n + p] / mean : o == p;
+            fisher[o * n + p] = (float)((o == p ? value + least : (1 - shrink) * value) / (1 + least));
+        }
+}
+
+qcnn_status qcnn_fisher(const qcnn_model *model, size_t node, const float *rows, int n_rows, uint64_t seed, const qcnn_parallel *parallel,
+                        float *fisher, qcnn_error *error)
+{
+    qcnn_trainer *trainer;
+    const qcnn_train_options train = {
+        .batch = FISHER_BATCH, .backward = true, .everywhere = true, .first_node = node, .parallel = parallel
+    };
+    QCNN_TRY(qcnn_trainer_new(model, &train, &trainer, error));
+    const qcnn_train_value *value = &trainer->values[model->nodes[node].output], *input = &trainer->values[trainer->input];
+    const size_t n = (size_t)value->channels, n_inputs = (size_t)(input->channels * input->n_positions);
+    const size_t n_logits = (size_t)FISHER_BATCH * (size_t)qcnn_train_n_classes(trainer);
+    qcnn_rng rng = { qcnn_rng_split(seed, 0x66697368) };
+    float *answers = qcnn_allocate(2 * n_logits, sizeof *answers);
+    const qcnn_status status = answers ? QCNN_OK : qcnn_fail_memory(error, 2 * n_logits * sizeof *answers);
+    memset(fisher, 0, n * n * sizeof *fisher);
+    for (int first = 0; status == QCNN_OK && first < n_rows; first += FISHER_BATCH) {
+        const int batch = n_rows - first < FISHER_BATCH ? n_rows - first : FISHER_BATCH;
+        for (int i = 0; i < FISHER_BATCH; i++) // the last ones again where there are too few
+            qcnn_train_set_image(trainer, i, rows + (size_t)(first + (i < batch ? i : batch - 1)) * n_inputs);
+        add_products(trainer, value, batch, &rng, answers, answers + n_logits, fisher);
+    }
+    if (status == QCNN_OK) {
+        qcnn_mirror_upper((int)n, fisher, n, parallel);
+        scale_fisher(fisher, n);
+    }
+    qcnn_release(answers);
+    qcnn_trainer_free(trainer);
+    return status;
 }

@@ -19,4 +19,11 @@ qcnn_status qcnn_importances(const qcnn_model *model, const qcnn_samples *sample
 // the result, is to be multiplied by for the divergence.
 double qcnn_importances_normalise(float *importance, size_t n);
 
+// What the network's answers make of the outputs of a fully-connected layer together: fisher, n_outputs x n_outputs, becomes the second
+// moments of the same derivatives, scaled to a mean diagonal of 1, with a little added there and a part of all else taken off, as befits
+// moments from so few rows. `rows`: what the layer reads, n_rows x its inputs. The class is drawn some times a row. Errors: UNSUPPORTED
+// (the answers depend on the image not through this layer alone, a node that gradients cannot pass), MEMORY.
+qcnn_status qcnn_fisher(const qcnn_model *model, size_t node, const float *rows, int n_rows, uint64_t seed, const qcnn_parallel *parallel,
+                        float *fisher, qcnn_error *error);
+
 #endif

@@ -12,7 +12,7 @@
 #include "compress/gemm_bf16.h"
 #include "engine/layers.h"
 
-enum { BLOCK_ROWS = 1024, MAX_BATCH = 256, BATCH_ROWS = 4096 };
+enum { BLOCK_ROWS = 1024, MAX_BATCH = 256, BATCH_ROWS = 4096, MOST_WANTED_ROWS = 4096, MOST_WANTED = 40 << 20 };
 
 struct qcnn_statistics_builder {
     qcnn_statistics s;
@@ -21,6 +21,7 @@ struct qcnn_statistics_builder {
     int n_channels;                 // of a group
     int n_positions, n_fit_samples; // positions taken of a sample
     int max_batch;                  // samples gathered at once
+    size_t max_wanted;              // rows of o to be kept
     uint64_t seed;
     bool shifted;
     float *shift;     // [groups][n]
@@ -63,6 +64,7 @@ void qcnn_statistics_free(qcnn_statistics *s)
     free_matrices(s->held_inputs, s->groups);
     free_matrices(s->held_residual, s->groups);
     qcnn_release(s->map_cross);
+    qcnn_release(s->wanted_inputs);
     qcnn_release(s->input_mean);
     qcnn_release(s->wanted_mean);
     *s = (qcnn_statistics){ 0 };
@@ -123,6 +125,13 @@ static int count_maps(const qcnn_model *model, const qcnn_node *node, int n)
     return 0;
 }
 
+// Rows of o to be kept: MOST_WANTED numbers.
+static size_t count_wanted(int n, int n_samples)
+{
+    const int fitting = MOST_WANTED / n, most = fitting < MOST_WANTED_ROWS ? fitting : MOST_WANTED_ROWS;
+    return (size_t)(n_samples < most ? n_samples : most);
+}
+
 static qcnn_status allocate(qcnn_statistics_builder *b, int n_held_samples, qcnn_error *error)
 {
     qcnn_statistics *s = &b->s;
@@ -135,6 +144,7 @@ static qcnn_status allocate(qcnn_statistics_builder *b, int n_held_samples, qcnn
     QCNN_TRY(new_matrices(s->groups, n, n_outputs, &s->cross, error));
     QCNN_TRY(new_matrices(s->groups, n_held, n, &s->held_inputs, error));
     QCNN_TRY(new_matrices(s->groups, n_held, n_outputs, &s->held_residual, error));
+    s->wanted_inputs = qcnn_allocate(b->max_wanted * n, sizeof *s->wanted_inputs);
     s->map_cross = qcnn_allocate_zeroed((size_t)s->n_maps * (size_t)s->n_maps, sizeof *s->map_cross);
     s->input_mean = qcnn_allocate_zeroed(width, sizeof *s->input_mean);
     s->wanted_mean = qcnn_allocate_zeroed(width, sizeof *s->wanted_mean);
@@ -142,7 +152,7 @@ static qcnn_status allocate(qcnn_statistics_builder *b, int n_held_samples, qcnn
     b->x = qcnn_allocate((size_t)b->capacity * width, sizeof *b->x);
     b->delta = qcnn_allocate((size_t)b->capacity * width, sizeof *b->delta);
     b->residual = qcnn_allocate((size_t)b->capacity * n_outputs, sizeof *b->residual);
-    if (!s->map_cross || !s->input_mean || !s->wanted_mean || !b->shift || !b->x || !b->delta || !b->residual)
+    if (!s->wanted_inputs || !s->map_cross || !s->input_mean || !s->wanted_mean || !b->shift || !b->x || !b->delta || !b->residual)
         return qcnn_fail_memory(error, (size_t)b->capacity * (2 * width + n_outputs) * sizeof(float));
     return QCNN_OK;
 }
@@ -168,6 +178,8 @@ qcnn_status qcnn_statistics_begin(const qcnn_model *model, size_t node_index, in
     b->s.n_outputs = (int)(weights->shape.dims[0] / b->s.groups);
     b->s.positions = (double)b->window.out_elements;
     b->s.n_maps = count_maps(model, node, b->s.n);
+    if (node->op == QCNN_OP_FC && b->window.out_elements == 1)
+        b->max_wanted = count_wanted(b->s.n, n_samples);
     const qcnn_status status = allocate(b, n_held_samples, error);
     if (status != QCNN_OK) {
         qcnn_statistics_free_builder(b);
@@ -378,6 +390,8 @@ qcnn_status qcnn_statistics_add(qcnn_statistics_builder *b, int first, int n, co
         qcnn_for(b->parallel, batch, gather_sample, b);
         for (int i = 0; i < batch; i++)
             b->all_equal = b->all_equal && x[done + i] == o[done + i];
+        for (int i = 0; !held && i < batch && (size_t)b->s.n_wanted < b->max_wanted; i++)
+            memcpy(b->s.wanted_inputs + (size_t)b->s.n_wanted++ * (size_t)b->s.n, o[done + i], (size_t)b->s.n * sizeof(float));
         b->n_filled += batch * b->n_positions;
         if (held)
             QCNN_TRY(flush_held(b, error));

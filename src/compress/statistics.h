@@ -23,6 +23,8 @@ typedef struct qcnn_statistics {
     double *input_mean, *wanted_mean; // [groups][n]: of x and of o
     int n_maps;                       // of a fully-connected layer that reads feature maps, one after the other: how many; else 0
     float *map_cross;                 // [n_maps][n_maps]: sum over a map's positions p of E[x_(c,p) (o - x)_(c',p)]
+    int n_wanted;                     // of a fully-connected layer that reads one row a sample: so many rows of o, as they are
+    float *wanted_inputs;             // n_wanted x n
     // rows of held-out samples, means taken out
     int n_held;
     float **held_inputs;   // [groups]: n_held x n, x

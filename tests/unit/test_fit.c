@@ -312,13 +312,117 @@ static void test_every_allocation_may_fail(void **state)
     }
 }
 
+// ---- outputs together -----------------------------------------------------------------------------------------------
+
+// e = w - w* of a codebook without taps or groups, [n_outputs][n].
+static double *find_errors(const layer *l, const qcnn_codebook *book)
+{
+    const size_t n = (size_t)l->problem.n, n_outputs = (size_t)book->n_outputs;
+    float *weights = qcnn_allocate(n * n_outputs, sizeof *weights);
+    double *errors = qcnn_allocate(n * n_outputs, sizeof *errors);
+    qcnn_codebook_decode(book, weights);
+    for (size_t o = 0; o < n_outputs; o++)
+        for (size_t i = 0; i < n; i++)
+            errors[o * n + i] = (double)weights[o * n + i] - (double)l->target[0][i * n_outputs + o];
+    qcnn_release(weights);
+    return errors;
+}
+
+// (G e F) of row i and output o.
+static double pull_of(const layer *l, const float *fisher, const double *errors, size_t i, size_t o)
+{
+    const size_t n = (size_t)l->problem.n, n_outputs = (size_t)l->form.n_outputs;
+    double sum = 0;
+    for (size_t p = 0; p < n_outputs; p++)
+        for (size_t j = 0; j < n; j++)
+            sum += (double)fisher[o * n_outputs + p] * (double)l->gram[0][i * n + j] * errors[p * n + j];
+    return sum;
+}
+
+static double joint_objective(const layer *l, const float *fisher, const qcnn_codebook *book)
+{
+    double sum = 0, *errors = find_errors(l, book);
+    for (size_t o = 0; o < (size_t)book->n_outputs; o++)
+        for (size_t i = 0; i < (size_t)l->problem.n; i++)
+            sum += errors[o * (size_t)l->problem.n + i] * pull_of(l, fisher, errors, i, o);
+    qcnn_release(errors);
+    return sum;
+}
+
+// The most that another codeword in one place would take off the objective.
+static double most_to_gain(const layer *l, const float *fisher, const qcnn_codebook *book)
+{
+    const size_t n = (size_t)l->problem.n, n_outputs = (size_t)book->n_outputs, c = (size_t)book->subspace;
+    double most = 0, *errors = find_errors(l, book);
+    for (size_t m = 0; m < n / c; m++)
+        for (size_t o = 0; o < n_outputs; o++) {
+            double pull[8];
+            for (size_t i = 0; i < c; i++)
+                pull[i] = pull_of(l, fisher, errors, m * c + i, o);
+            const float *words = book->codewords + m * (size_t)book->n_codewords * c;
+            const float *present = words + book->assignments[m * n_outputs + o] * c;
+            for (int k = 0; k < book->n_codewords; k++) {
+                double change = 0;
+                for (size_t i = 0; i < c; i++) {
+                    const double step = (double)words[(size_t)k * c + i] - (double)present[i];
+                    change += 2 * step * pull[i];
+                    for (size_t j = 0; j < c; j++)
+                        change += (double)fisher[o * n_outputs + o] * step * (double)l->gram[0][(m * c + i) * n + m * c + j] *
+                                  ((double)words[(size_t)k * c + j] - (double)present[j]);
+                }
+                most = fmax(most, -change);
+            }
+        }
+    qcnn_release(errors);
+    return most;
+}
+
+// Outputs that matter in few directions: sweeps over all outputs together never raise what is minimised, take most of it, and end where no
+// single change helps.
+static void test_outputs_together(void **state)
+{
+    (void)state;
+    enum { OUTPUTS = 140, DIRECTIONS = 10, MANY = 40 }; // more than a tile
+    static float fisher[OUTPUTS * OUTPUTS], importance[OUTPUTS], directions[DIRECTIONS][OUTPUTS];
+    layer l;
+    make_layer(&l, 1, false, 24, OUTPUTS, 1, 4, 16, 7);
+    qcnn_rng rng = { 3 };
+    for (int d = 0; d < DIRECTIONS; d++)
+        for (int o = 0; o < OUTPUTS; o++)
+            directions[d][o] = (float)gauss(&rng);
+    for (int o = 0; o < OUTPUTS; o++) {
+        for (int p = 0; p < OUTPUTS; p++) {
+            fisher[o * OUTPUTS + p] = o == p ? 0.02f : 0;
+            for (int d = 0; d < DIRECTIONS; d++)
+                fisher[o * OUTPUTS + p] += directions[d][o] * directions[d][p] / DIRECTIONS;
+        }
+        importance[o] = fisher[o * OUTPUTS + o];
+    }
+    static const int n_joint[] = { 0, 1, 2, 4, MANY };
+    double objective[5];
+    for (int i = 0; i < 5; i++) {
+        const qcnn_fit_options options = {
+            .name = "layer", .seed = 1, .n_passes = 1, .n_sweeps = 1, .importance = importance, .fisher = fisher, .n_joint = n_joint[i]
+        };
+        qcnn_tensor tensor;
+        assert_int_equal(qcnn_fit(&l.form, &l.problem, &options, &tensor, NULL), QCNN_OK);
+        objective[i] = joint_objective(&l, fisher, &tensor.codebook);
+        assert_true(i == 0 || objective[i] <= objective[i - 1] * (1 + 1e-5));
+        if (n_joint[i] == MANY)
+            assert_true(most_to_gain(&l, fisher, &tensor.codebook) <= 1e-4 * objective[i]);
+        qcnn_tensor_release(&tensor);
+    }
+    assert_true(objective[2] < 0.6 * objective[0]);
+    free_layer(&l);
+}
+
 int main(void)
 {
     qcnn_blas_start();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_step_raises_the_objective), cmocka_unit_test(test_near_the_best_of_all),
         cmocka_unit_test(test_threads_change_nothing),       cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_every_allocation_may_fail),
+        cmocka_unit_test(test_every_allocation_may_fail),    cmocka_unit_test(test_outputs_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
