@@ -355,7 +355,8 @@ qcnn_status qcnn_target_shrink(qcnn_statistics *s, qcnn_error *error)
     const size_t n = (size_t)s->n;
     if (s->n_maps > 1)
         QCNN_TRY(shrink_to_products(s, error));
-    const double shrink = 0.2 * s->n / (s->n + (double)s->n_rows);
+    // Rows of a fully-connected layer are few images seen some times; where they are not shrunk to products, that is all there is.
+    const double strength = s->positions > 1 || s->n_maps > 1 ? 0.2 : 1, shrink = strength * s->n / (s->n + (double)s->n_rows);
     for (int g = 0; g < s->groups; g++) {
         const double mean = mean_diagonal(s, g), floor = (0.1 * shrink + 1e-4) * mean + 1e-20;
         float *gram = s->gram[g];
