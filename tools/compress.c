@@ -192,14 +192,25 @@ static int write_report(const compress_request *request, const cli_findings *fin
     return cli_report_write(&report, request->report);
 }
 
+static double *list_errors_before(const qcnn_model *compressed)
+{
+    double *errors = cli_allocate((size_t)qcnn_model_n_layers(compressed) + 1, sizeof *errors);
+    for (int i = 0; i < qcnn_model_n_layers(compressed); i++)
+        errors[i] = qcnn_model_layer(compressed, i).error_before;
+    return errors;
+}
+
+// Takes over errors_before.
 static int tell(const compress_request *request, const qcnn_model *original, const qcnn_dataset *images, const qcnn_pool *pool,
-                cli_progress *progress, const compress_effort *effort)
+                cli_progress *progress, double *errors_before, const compress_effort *effort)
 {
     qcnn_model *written = read_back(request);
-    if (!written)
+    if (!written) {
+        free(errors_before);
         return CLI_FAILED;
+    }
     const cli_totals totals = cli_model_totals(written, cli_model_file_bytes(request->output));
-    cli_findings findings = { .original = original, .compressed = written };
+    cli_findings findings = { .original = original, .compressed = written, .errors_before = errors_before };
     find_out(request, images, pool, progress, &findings);
     const int reported = request->report ? write_report(request, &findings, &totals, effort) : CLI_DONE;
     const int printed = print_result(request, &findings, &totals, effort);
@@ -217,6 +228,7 @@ static int compress_and_save(const compress_request *request, const qcnn_model *
         return status;
     qcnn_error error;
     const qcnn_status failed = qcnn_save(compressed, request->output, &error);
+    double *errors_before = failed ? NULL : list_errors_before(compressed);
     qcnn_model_free(compressed);
     if (failed)
         return cli_fail_at(request->output, &error);
@@ -224,7 +236,7 @@ static int compress_and_save(const compress_request *request, const qcnn_model *
     if (*checkpoint_name(request, checkpoint))
         qcnn_checkpoint_remove(checkpoint);
     const compress_effort effort = { 1e-3 * (cli_clock_ms() - start_ms), cli_peak_rss_bytes(), cli_pool_threads(pool) };
-    return tell(request, original, images, pool, progress, &effort);
+    return tell(request, original, images, pool, progress, errors_before, &effort);
 }
 
 // ---- the request ----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 
 #include "findings.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -168,8 +169,23 @@ static void diagnosis_json(const cli_findings *findings, cJSON *root)
     free(order);
 }
 
+// Into the layers that are there: the written file does not have these errors.
+static void errors_json(const cli_findings *findings, cJSON *root)
+{
+    cJSON *row = cJSON_GetObjectItem(root, "layers")->child;
+    for (int i = 0; i < qcnn_model_n_layers(findings->compressed); i++) {
+        const qcnn_layer_info layer = qcnn_model_layer(findings->compressed, i);
+        if (!cli_has_weights(&layer))
+            continue;
+        cJSON_DeleteItemFromObject(row, "error_before");
+        cli_json_number(row, "error_before", findings->errors_before[i] < 0 ? NAN : findings->errors_before[i]);
+        row = row->next;
+    }
+}
+
 void cli_findings_json(const cli_findings *findings, cJSON *root)
 {
+    errors_json(findings, root);
     if (findings->ratio_asked > 0)
         cli_json_number(root, "ratio_asked", findings->ratio_asked);
     if (findings->max_drop > 0)
@@ -184,6 +200,7 @@ void cli_findings_json(const cli_findings *findings, cJSON *root)
 
 void cli_findings_free(cli_findings *findings)
 {
+    free(findings->errors_before);
     cli_timing_free(&findings->before);
     cli_timing_free(&findings->after);
     qcnn_diagnosis_free(&findings->diagnosis);

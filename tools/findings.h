@@ -9,6 +9,7 @@
 
 typedef struct cli_findings {
     const qcnn_model *original, *compressed; // the same layers in the same order
+    double *errors_before;                   // [n_layers] response errors that k-means alone left, which no file holds; negative: not known
     double ratio_asked, max_drop;            // 0: not asked for
     qcnn_comparison loss;                    // n_images 0: there are no images to tell by
     cli_timing before, after;                // n_runs 0: not timed
@@ -35,6 +36,7 @@ const char *cli_verdict(const cli_findings *findings, char text[500]);
 // Time of the original over time now, of a layer or (index -1) of the network; 0: not known.
 double cli_times_faster(const cli_findings *findings, int index);
 
+// Into an object that has the layers of cli_model_json.
 void cli_findings_json(const cli_findings *findings, cJSON *root);
 void cli_findings_free(cli_findings *findings);
 

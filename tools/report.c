@@ -18,6 +18,7 @@ enum { NAME = 21 };                              // characters of a name
 typedef struct layer_pair {
     qcnn_layer_info layer;
     uint64_t original_bytes;
+    double error_before;
     const char *kind; // its CSS class
     int index;        // as qcnn_model_layer counts
 } layer_pair;
@@ -314,10 +315,10 @@ static void put_layer_operations(const page *p)
 }
 
 // The response error of a layer before and after correction, or why there is none.
-static const char *error_text(const qcnn_layer_info *layer, char text[100])
+static const char *error_text(const qcnn_layer_info *layer, double before, char text[100])
 {
-    if (layer->error >= 0 && layer->error_before >= 0)
-        snprintf(text, 100, "%.4f \u2192 %.4f", layer->error_before, layer->error);
+    if (layer->error >= 0 && before >= 0)
+        snprintf(text, 100, "%.4f \u2192 %.4f", before, layer->error);
     else if (layer->error >= 0)
         snprintf(text, 100, "%.4f", layer->error);
     else if (strcmp(layer->storage, "codebook") == 0)
@@ -333,7 +334,7 @@ static void put_layer_errors(const page *p)
 {
     double largest = 0;
     for (int i = 0; i < p->n_layers; i++)
-        largest = fmax(largest, fmax(p->layers[i].layer.error, p->layers[i].layer.error_before));
+        largest = fmax(largest, fmax(p->layers[i].layer.error, p->layers[i].error_before));
     if (largest <= 0) {
         fputs("<section><h2>Error of each layer</h2><p>Not known: it is measured with error correction or refinement.</p></section>\n",
               p->out);
@@ -347,10 +348,11 @@ static void put_layer_errors(const page *p)
     for (int i = 0; i < p->n_layers; i++) {
         const qcnn_layer_info *layer = &p->layers[i].layer;
         char value[100];
-        error_text(layer, value);
+        const double before = p->layers[i].error_before;
+        error_text(layer, before, value);
         put_row_name(p, layer->name, 24 * i + 16);
-        if (layer->error_before > 0)
-            put_bar(p->out, "before", p->left, 24 * i + 4, p->bars * layer->error_before / largest, 7, layer->name, value);
+        if (before > 0)
+            put_bar(p->out, "before", p->left, 24 * i + 4, p->bars * before / largest, 7, layer->name, value);
         if (layer->error > 0)
             put_bar(p->out, "error", p->left, 24 * i + 12, p->bars * layer->error / largest, 7, layer->name, value);
         fprintf(p->out, "<text class=\"end bold\" x=\"%d\" y=\"%d\">%s</text>\n", PICTURE, 24 * i + 16, value);
@@ -372,7 +374,7 @@ static void put_diagnosis_row(const page *p, int index)
             cli_exact_text(layer.bytes, bytes));
     if (faster > 0)
         fprintf(p->out, "%.1f", faster);
-    fprintf(p->out, "<td>%s</tr>\n", error_text(&layer, error));
+    fprintf(p->out, "<td>%s</tr>\n", error_text(&layer, p->report->findings->errors_before[index], error));
 }
 
 static void put_diagnosis(const page *p)
@@ -451,7 +453,8 @@ static void collect_layers(page *p)
         const char *kind = strcmp(layer.type, "conv") == 0 ? "conv" : strcmp(layer.type, "fc") == 0 ? "fc" : "rest";
         const int width = 30 + 8 * (int)(strlen(layer.name) < NAME ? strlen(layer.name) : NAME);
         p->left = width > p->left ? width : p->left;
-        p->layers[p->n_layers++] = (layer_pair){ layer, qcnn_model_layer(p->report->findings->original, i).bytes, kind, i };
+        p->layers[p->n_layers++] =
+            (layer_pair){ layer, qcnn_model_layer(p->report->findings->original, i).bytes, p->report->findings->errors_before[i], kind, i };
     }
     p->bars = PICTURE - FIGURES - p->left;
 }
