@@ -47,10 +47,14 @@ static const char *checkpoint_name(const compress_request *request, char name[CH
     return name;
 }
 
+// Attempts of a search repeat each other: what was said last is not said again.
 static void note(void *context, const char *message)
 {
+    static char last[512];
     cli_progress_end(context);
-    cli_note("%s", message);
+    if (strcmp(last, message) != 0)
+        cli_note("%s", message);
+    snprintf(last, sizeof last, "%s", message);
 }
 
 static int stopped_by_signal(const compress_request *request, const char *checkpoint, int status)

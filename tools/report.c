@@ -220,7 +220,7 @@ static void put_pair(const page *p, int i, double before, double after, double l
     fprintf(p->out,
             "<text class=\"end soft\" x=\"%d\" y=\"%.1f\">%s \u2192 %s</text><text class=\"end bold\" x=\"%d\" "
             "y=\"%.1f\">%.1f\u00d7</text>\n",
-            PICTURE - 60, y + 20, before_text, after_text, PICTURE, y + 20, after > 0 ? before / after : 0);
+            PICTURE - 68, y + 20, before_text, after_text, PICTURE, y + 20, after > 0 ? before / after : 0);
 }
 
 static void put_layer_bytes(const page *p)
@@ -308,7 +308,7 @@ static void put_layer_operations(const page *p)
                     layer->name, cli_count_text((double)now.lookups, look));
         fprintf(p->out,
                 "<text class=\"end soft\" x=\"%d\" y=\"%.1f\">%s \u2192 %s</text><text class=\"end bold\" x=\"%d\" y=\"%.1f\">%s</text>\n",
-                PICTURE - 60, y + 20, dense, cli_count_text((double)now.multiplications + (double)now.lookups, sum), PICTURE, y + 20,
+                PICTURE - 68, y + 20, dense, cli_count_text((double)now.multiplications + (double)now.lookups, sum), PICTURE, y + 20,
                 strcmp(layer->method, "lut") == 0 ? "tables" : "dense");
     }
     fputs("</svg></div></section>\n", p->out);
