@@ -65,16 +65,18 @@ static qcnn_status gather(correction *c, size_t n, qcnn_statistics *statistics, 
 // Weights of a codebook as matrices of statistics' layout, into w[g].
 static qcnn_status decode(const qcnn_codebook *book, const qcnn_statistics *s, float **w, qcnn_error *error)
 {
+    enum { SIDE = 16 };
     const size_t n = (size_t)s->n, n_outputs = (size_t)s->n_outputs, n_channels = (size_t)book->n_inputs, n_taps = (size_t)book->n_taps;
     float *flat = qcnn_allocate((size_t)s->groups * n * n_outputs, sizeof *flat);
     if (!flat)
         return qcnn_fail_memory(error, (size_t)s->groups * n * n_outputs * sizeof *flat);
     qcnn_codebook_decode(book, flat);
     for (int g = 0; g < s->groups; g++)
-        for (size_t o = 0; o < n_outputs; o++)
+        for (size_t first = 0; first < n_outputs; first += SIDE) // cache lines at both ends
             for (size_t c = 0; c < n_channels; c++)
                 for (size_t t = 0; t < n_taps; t++)
-                    w[g][(t * n_channels + c) * n_outputs + o] = flat[(((size_t)g * n_outputs + o) * n_channels + c) * n_taps + t];
+                    for (size_t o = first; o < n_outputs && o < first + SIDE; o++)
+                        w[g][(t * n_channels + c) * n_outputs + o] = flat[(((size_t)g * n_outputs + o) * n_channels + c) * n_taps + t];
     qcnn_release(flat);
     return QCNN_OK;
 }
@@ -92,16 +94,22 @@ static qcnn_status install(correction *c, size_t n, qcnn_statistics *s, qcnn_ten
     const size_t rows = (size_t)s->n, n_outputs = (size_t)s->n_outputs, n_all = (size_t)s->groups * n_outputs;
     const qcnn_tensor *old = qcnn_node_bias(c->original, &c->original->nodes[n]);
     float *bias = qcnn_allocate(n_all, sizeof *bias);
-    if (!bias)
-        return qcnn_fail_memory(error, n_all * sizeof *bias);
+    double *sums = qcnn_allocate(n_all, sizeof *sums);
+    if (!bias || !sums) {
+        qcnn_release(bias);
+        qcnn_release(sums);
+        return qcnn_fail_memory(error, n_all * sizeof *sums);
+    }
+    for (size_t o = 0; o < n_all; o++)
+        sums[o] = old ? (double)old->data[o] : 0;
     for (int g = 0; g < s->groups; g++)
-        for (size_t o = 0; o < n_outputs; o++) {
-            double sum = old ? (double)old->data[(size_t)g * n_outputs + o] : 0;
-            for (size_t i = 0; i < rows; i++)
-                sum += s->wanted_mean[(size_t)g * rows + i] * (double)s->weights[g][i * n_outputs + o] -
-                       s->input_mean[(size_t)g * rows + i] * (double)s->cross[g][i * n_outputs + o];
-            bias[(size_t)g * n_outputs + o] = (float)sum;
-        }
+        for (size_t i = 0; i < rows; i++)
+            for (size_t o = 0; o < n_outputs; o++)
+                sums[(size_t)g * n_outputs + o] += s->wanted_mean[(size_t)g * rows + i] * (double)s->weights[g][i * n_outputs + o] -
+                                                   s->input_mean[(size_t)g * rows + i] * (double)s->cross[g][i * n_outputs + o];
+    for (size_t o = 0; o < n_all; o++)
+        bias[o] = (float)sums[o];
+    qcnn_release(sums);
     return qcnn_install_bias(c->compressed, n, bias, error);
 }
 

@@ -87,11 +87,12 @@ void qcnn_statistics_free_builder(qcnn_statistics_builder *builder)
 // W[tap * channels + channel][output] of each group, from [groups * outputs][channels][taps].
 static void transpose_weights(const qcnn_statistics_builder *b, const float *weights)
 {
+    enum { SIDE = 16 }; // cache lines at both ends
     const size_t n_taps = (size_t)b->window.n_taps, n_channels = (size_t)b->n_channels, n_outputs = (size_t)b->s.n_outputs;
     for (int g = 0; g < b->s.groups; g++)
-        for (size_t o = 0; o < n_outputs; o++)
-            for (size_t c = 0; c < n_channels; c++)
-                for (size_t t = 0; t < n_taps; t++)
+        for (size_t first = 0; first < n_outputs; first += SIDE)
+            for (size_t i = 0; i < n_channels * n_taps; i++)
+                for (size_t o = first, c = i / n_taps, t = i % n_taps; o < n_outputs && o < first + SIDE; o++)
                     b->s.weights[g][(t * n_channels + c) * n_outputs + o] =
                         weights[(((size_t)g * n_outputs + o) * n_channels + c) * n_taps + t];
 }
@@ -260,20 +261,37 @@ static void find_shift(qcnn_statistics_builder *b, int n_rows)
     b->shifted = true;
 }
 
-// Takes the shift out of rows begin..end - 1 and adds them to the means.
-static void shift_rows(qcnn_statistics_builder *b, int begin, int end, bool add)
+enum { STRIP = 512 };
+
+typedef struct shift_job {
+    qcnn_statistics_builder *b;
+    bool add;
+} shift_job;
+
+static void shift_strip(void *argument, int index, int worker)
 {
-    const size_t width = (size_t)b->s.groups * (size_t)b->s.n;
-    for (int row = begin; row < end; row++) {
+    (void)worker;
+    const shift_job *job = argument;
+    qcnn_statistics_builder *b = job->b;
+    const size_t width = (size_t)b->s.groups * (size_t)b->s.n, first = (size_t)index * STRIP,
+                 end = width - first < STRIP ? width : first + STRIP;
+    for (int row = 0; row < b->n_filled; row++) {
         float *x = b->x + (size_t)row * width, *delta = b->delta + (size_t)row * width;
-        for (size_t i = 0; i < width; i++) {
+        for (size_t i = first; i < end; i++) {
             x[i] -= b->shift[i];
-            if (add) {
+            if (job->add) {
                 b->s.input_mean[i] += (double)x[i];
                 b->s.wanted_mean[i] += (double)delta[i];
             }
         }
     }
+}
+
+// Takes the shift out of the collected rows and adds them to the means.
+static void shift_rows(qcnn_statistics_builder *b, bool add)
+{
+    shift_job job = { b, add };
+    qcnn_for(b->parallel, (int)(((size_t)b->s.groups * (size_t)b->s.n + STRIP - 1) / STRIP), shift_strip, &job);
 }
 
 // residual = delta W for `n_rows` rows of group g.
@@ -326,7 +344,7 @@ static qcnn_status flush(qcnn_statistics_builder *b, qcnn_error *error)
         return QCNN_OK;
     if (!b->shifted)
         find_shift(b, b->n_filled);
-    shift_rows(b, 0, b->n_filled, true);
+    shift_rows(b, true);
     for (int g = 0; g < b->s.groups; g++) {
         const float *x = b->x + (size_t)g * n;
         qcnn_gram_add((int)n, b->n_filled, 1, x, width, b->s.gram[g], n, b->parallel);
@@ -360,7 +378,7 @@ static qcnn_status flush_held(qcnn_statistics_builder *b, qcnn_error *error)
 {
     qcnn_statistics *s = &b->s;
     const size_t n = (size_t)s->n, width = (size_t)s->groups * n, n_outputs = (size_t)s->n_outputs;
-    shift_rows(b, 0, b->n_filled, false);
+    shift_rows(b, false);
     for (int g = 0; g < s->groups; g++) {
         float *to = s->held_inputs[g] + (size_t)s->n_held * n;
         for (int row = 0; row < b->n_filled; row++)
