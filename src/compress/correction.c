@@ -28,6 +28,7 @@ typedef struct qcnn_corrector {
     qcnn_calibration *calibration; // NULL before the first
     const bool *done;              // [n_nodes]: layers that are quantized
     float **importances;           // [node]: of each output channel, mean 1; NULL for a node or for all: not known
+    float **fishers;               // [node]: of each convolution, between the outputs of a group; NULL: not known
     double *scales;                // [node]: what they were divided by, the derivative of the divergence by the mean squared error
     bool asked_importances;
 } correction;
@@ -43,7 +44,7 @@ typedef struct part {
     double begin, end;
 } part;
 
-enum { PROBE_SAMPLES = 100, IMPORTANCE_SAMPLES = 384 };
+enum { PROBE_SAMPLES = 100, IMPORTANCE_SAMPLES = 384, MOST_CHANNELS = 1024, MOST_OUTPUTS = 8192 };
 
 static const double walk_share = 0.6;
 
@@ -119,7 +120,11 @@ static void free_importances(correction *c)
 {
     for (size_t n = 0; c->importances && n < c->original->n_nodes; n++)
         qcnn_release(c->importances[n]);
+    for (size_t n = 0; c->fishers && n < c->original->n_nodes; n++)
+        qcnn_release(c->fishers[n]);
     qcnn_release(c->importances);
+    qcnn_release(c->fishers);
+    c->fishers = NULL;
     qcnn_release(c->scales);
     c->importances = NULL;
     c->scales = NULL;
@@ -131,8 +136,9 @@ static qcnn_status find_importances(correction *c, qcnn_error *error)
     const size_t n_nodes = c->original->n_nodes;
     c->asked_importances = true;
     c->importances = qcnn_allocate_zeroed(n_nodes, sizeof *c->importances);
+    c->fishers = qcnn_allocate_zeroed(n_nodes, sizeof *c->fishers);
     c->scales = qcnn_allocate_zeroed(n_nodes, sizeof *c->scales);
-    if (!c->importances || !c->scales)
+    if (!c->importances || !c->fishers || !c->scales)
         return qcnn_fail_memory(error, n_nodes * sizeof *c->importances);
     for (size_t n = 0; n < n_nodes; n++) {
         if (c->all_settings[n].subspace == 0)
@@ -141,9 +147,14 @@ static qcnn_status find_importances(correction *c, qcnn_error *error)
         c->importances[n] = qcnn_allocate_zeroed(n_outputs, sizeof(float));
         if (!c->importances[n])
             return qcnn_fail_memory(error, n_outputs * sizeof(float));
+        if (c->original->nodes[n].op != QCNN_OP_CONV || n_outputs > MOST_CHANNELS)
+            continue;
+        c->fishers[n] = qcnn_allocate(n_outputs * n_outputs / (size_t)c->original->nodes[n].attributes.groups, sizeof(float));
+        if (!c->fishers[n])
+            return qcnn_fail_memory(error, n_outputs * n_outputs * sizeof(float));
     }
     const qcnn_status status = qcnn_importances(c->original, qcnn_calibration_samples(c->calibration), IMPORTANCE_SAMPLES, c->options->seed,
-                                                c->options->parallel, c->options->progress, c->importances, error);
+                                                c->options->parallel, c->options->progress, c->importances, c->fishers, error);
     if (status == QCNN_ERROR_UNSUPPORTED) {
         free_importances(c);
         return QCNN_OK;
@@ -213,29 +224,27 @@ static qcnn_status measure_start(void *context, float *const *weights, qcnn_erro
     return qcnn_response_error(start->statistics, weights, start->parallel, &start->relative, error);
 }
 
-// How the outputs of a fully-connected layer matter together; NULL where that is not known. `importance` becomes the diagonal.
-static qcnn_status find_fisher(const correction *c, size_t n, const qcnn_statistics *s, float **fisher, float **importance,
+// How the outputs of a layer matter together: what is known of a convolution, or a new one of a fully-connected layer. NULL where that is
+// not known.
+static qcnn_status find_fisher(const correction *c, size_t n, const qcnn_statistics *s, const float **known, float **fisher,
                                qcnn_error *error)
 {
-    enum { MOST_OUTPUTS = 8192 };
     const size_t n_outputs = (size_t)s->n_outputs;
-    *fisher = *importance = NULL;
+    *known = c->fishers ? c->fishers[n] : NULL;
+    *fisher = NULL;
     if (!c->importances || s->n_wanted == 0 || n_outputs > MOST_OUTPUTS)
         return QCNN_OK;
     *fisher = qcnn_allocate(n_outputs * n_outputs, sizeof **fisher);
-    *importance = qcnn_allocate(n_outputs, sizeof **importance);
-    qcnn_status status = *fisher && *importance ? QCNN_OK : qcnn_fail_memory(error, n_outputs * n_outputs * sizeof **fisher);
-    if (status == QCNN_OK)
-        status = qcnn_fisher(c->original, n, s->wanted_inputs, s->n_wanted, qcnn_rng_split(c->options->seed, n), c->options->parallel,
-                             *fisher, error);
+    if (!*fisher)
+        return qcnn_fail_memory(error, n_outputs * n_outputs * sizeof **fisher);
+    const qcnn_status status = qcnn_fisher(c->original, n, s->wanted_inputs, s->n_wanted, qcnn_rng_split(c->options->seed, n),
+                                           c->options->parallel, *fisher, error);
     if (status == QCNN_OK) {
-        for (size_t o = 0; o < n_outputs; o++)
-            (*importance)[o] = (*fisher)[o * n_outputs + o];
+        *known = *fisher;
         return QCNN_OK;
     }
     qcnn_release(*fisher);
-    qcnn_release(*importance);
-    *fisher = *importance = NULL;
+    *fisher = NULL;
     return status == QCNN_ERROR_UNSUPPORTED ? QCNN_OK : status;
 }
 
@@ -250,8 +259,9 @@ static qcnn_status fit_layer(correction *c, size_t n, qcnn_statistics *s, double
     form.codeword_type = setting->codeword_type;
     const qcnn_fit_problem problem = { .n = s->n, .gram = s->gram, .target = s->cross };
     start_error begin = { .statistics = s, .parallel = c->options->parallel };
-    float *fisher, *importance;
-    QCNN_TRY(find_fisher(c, n, s, &fisher, &importance, error));
+    const float *fisher;
+    float *own_fisher;
+    QCNN_TRY(find_fisher(c, n, s, &fisher, &own_fisher, error));
     const qcnn_fit_options fit = {
         .name = name_of(node),
         .seed = qcnn_rng_split(c->options->seed, n),
@@ -260,11 +270,9 @@ static qcnn_status fit_layer(correction *c, size_t n, qcnn_statistics *s, double
         .n_annealing = annealing_sweeps(s, setting),
         .largest = setting->largest,
         .price = (float)price,
-        .importance = importance       ? importance
-                      : c->importances ? c->importances[n]
-                                       : NULL,
+        .importance = c->importances ? c->importances[n] : NULL,
         .fisher = fisher,
-        .n_joint = 2,
+        .n_joint = node->op == QCNN_OP_CONV ? 4 : 2,
         .parallel = c->options->parallel,
         .progress = c->options->progress ? &progress : NULL,
         .started = measure_start,
@@ -273,8 +281,7 @@ static qcnn_status fit_layer(correction *c, size_t n, qcnn_statistics *s, double
     };
     const qcnn_status status = qcnn_fit(&form, &problem, &fit, tensor, error);
     tensor->error_before = (float)begin.relative;
-    qcnn_release(fisher);
-    qcnn_release(importance);
+    qcnn_release(own_fisher);
     return status;
 }
 

@@ -44,8 +44,11 @@ static void set_importance(fit_state *s)
     for (int g = 0; g < s->form->groups; g++)
         for (size_t o = 0; o < s->padded; o++) {
             const size_t i = (size_t)g * s->padded + o;
-            const bool given = s->options->importance && o < (size_t)s->n_outputs;
-            s->importance[i] = given ? s->options->importance[(size_t)g * (size_t)s->n_outputs + o] : 1;
+            const size_t n = (size_t)s->n_outputs, channel = (size_t)g * n + o;
+            s->importance[i] = o >= n                   ? 1
+                               : s->options->fisher     ? s->options->fisher[channel * n + o]
+                               : s->options->importance ? s->options->importance[channel]
+                                                        : 1;
             s->price[i] = s->options->price / s->importance[i];
         }
 }

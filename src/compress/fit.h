@@ -25,8 +25,8 @@ typedef struct qcnn_fit_options {
     float price;             // objective per bit of an assignment; 0: all numbers are equally long
     double target_bits;      // of assignments and codewords: with a price, it changes on the way until they take about as many; 0: it stays
     const float *importance; // [groups * n_outputs], or NULL: all 1
-    // How outputs depend on each other, F of [groups][n_outputs][n_outputs], symmetric, its diagonal the importances; or NULL. The last
-    // n_joint sweeps minimise sum over o and o' of F_oo' (w_o - w*_o)^T G (w_o' - w*_o').
+    // How outputs depend on each other, F of [groups][n_outputs][n_outputs], symmetric, its diagonal then the importances; or NULL. The
+    // last n_joint sweeps minimise sum over o and o' of F_oo' (w_o - w*_o)^T G (w_o' - w*_o').
     const float *fisher;
     int n_joint;
     const qcnn_parallel *parallel;

@@ -47,8 +47,48 @@ static void add_squares(const qcnn_trainer *trainer, const qcnn_train_value *val
         }
 }
 
+// Adds the products of the gradients of a convolution's outputs, group by group.
+static void add_channels(const qcnn_trainer *trainer, const qcnn_train_value *value, int groups, float factor, float *fisher)
+{
+    const size_t n_channels = (size_t)value->channels, n = (size_t)value->n_positions * (size_t)trainer->slice;
+    const size_t n_outputs = n_channels / (size_t)groups;
+    for (size_t slice = 0; slice < QCNN_TRAIN_SLICES; slice++)
+        for (size_t g = 0; g < (size_t)groups; g++) {
+            const float *gradient = value->gradient + (slice * n_channels + g * n_outputs) * n;
+            const qcnn_gemm_call call = { .transpose_b = true,
+                                          .m = (int)n_outputs,
+                                          .n = (int)n_outputs,
+                                          .k = (int)n,
+                                          .alpha = factor,
+                                          .beta = 1,
+                                          .a = gradient,
+                                          .lda = n,
+                                          .b = gradient,
+                                          .ldb = n,
+                                          .c = fisher + g * n_outputs * n_outputs,
+                                          .ldc = n_outputs };
+            qcnn_gemm(&call, trainer->parallel);
+        }
+}
+
+// To a mean diagonal of 1.
+static void scale_fisher(float *fisher, size_t groups, size_t n)
+{
+    static const double shrink = 0.1;
+    double mean = 0;
+    for (size_t g = 0; g < groups; g++)
+        for (size_t o = 0; o < n; o++)
+            mean += (double)fisher[(g * n + o) * n + o] / (double)(groups * n);
+    for (size_t row = 0; row < groups * n; row++)
+        for (size_t p = 0; p < n; p++) {
+            const bool own = row % n == p;
+            const double value = mean > 0 ? (double)fisher[row * n + p] / mean : own;
+            fisher[row * n + p] = (float)((own ? value + least : (1 - shrink) * value) / (1 + least));
+        }
+}
+
 static qcnn_status run_batches(qcnn_trainer *trainer, qcnn_refine_batch *batch, int n_batches, uint64_t seed, const qcnn_progress *progress,
-                               float *const *importances, float *logits, qcnn_error *error)
+                               float *const *importances, float *const *fishers, float *logits, qcnn_error *error)
 {
     const int n_classes = qcnn_train_n_classes(trainer);
     qcnn_rng rng = { qcnn_rng_split(seed, 0x696d70) };
@@ -68,13 +108,23 @@ static qcnn_status run_batches(qcnn_trainer *trainer, qcnn_refine_batch *batch, 
             float *sums = importances[node - trainer->model->nodes];
             if (sums && (node->op == QCNN_OP_CONV || node->op == QCNN_OP_FC))
                 add_squares(trainer, &trainer->values[node->output], 1.0 / (n_batches * IMPORTANCE_BATCH), sums);
+            float *fisher = fishers && node->op == QCNN_OP_CONV ? fishers[node - trainer->model->nodes] : NULL;
+            if (fisher)
+                add_channels(trainer, &trainer->values[node->output], node->attributes.groups, 1.0f / (float)(n_batches * IMPORTANCE_BATCH),
+                             fisher);
         }
     }
     return QCNN_OK;
 }
 
+static size_t channels_of(const qcnn_model *model, size_t n)
+{
+    return (size_t)model->values[model->nodes[n].output].shape.dims[1];
+}
+
 qcnn_status qcnn_importances(const qcnn_model *model, const qcnn_samples *samples, int n_samples, uint64_t seed,
-                             const qcnn_parallel *parallel, const qcnn_progress *progress, float *const *importances, qcnn_error *error)
+                             const qcnn_parallel *parallel, const qcnn_progress *progress, float *const *importances, float *const *fishers,
+                             qcnn_error *error)
 {
     qcnn_trainer *trainer;
     const qcnn_train_options train = { .batch = IMPORTANCE_BATCH, .backward = true, .everywhere = true, .parallel = parallel };
@@ -85,12 +135,21 @@ qcnn_status qcnn_importances(const qcnn_model *model, const qcnn_samples *sample
     float *logits = qcnn_allocate((size_t)IMPORTANCE_BATCH * (size_t)qcnn_train_n_classes(trainer), sizeof *logits);
     if (status == QCNN_OK && !logits)
         status = qcnn_fail_memory(error, IMPORTANCE_BATCH * sizeof *logits);
-    for (size_t n = 0; n < model->n_nodes; n++)
+    for (size_t n = 0; n < model->n_nodes; n++) {
+        const size_t n_channels = channels_of(model, n);
         if (importances[n])
-            memset(importances[n], 0, (size_t)model->values[model->nodes[n].output].shape.dims[1] * sizeof(float));
+            memset(importances[n], 0, n_channels * sizeof(float));
+        if (fishers && fishers[n])
+            memset(fishers[n], 0, n_channels * n_channels / (size_t)model->nodes[n].attributes.groups * sizeof(float));
+    }
     if (status == QCNN_OK)
-        status =
-            run_batches(trainer, &batch, (n_samples + IMPORTANCE_BATCH - 1) / IMPORTANCE_BATCH, seed, progress, importances, logits, error);
+        status = run_batches(trainer, &batch, (n_samples + IMPORTANCE_BATCH - 1) / IMPORTANCE_BATCH, seed, progress, importances, fishers,
+                             logits, error);
+    for (size_t n = 0; status == QCNN_OK && fishers && n < model->n_nodes; n++) {
+        const size_t groups = fishers[n] ? (size_t)model->nodes[n].attributes.groups : 1;
+        if (fishers[n])
+            scale_fisher(fishers[n], groups, channels_of(model, n) / groups);
+    }
     qcnn_release(logits);
     qcnn_refine_batch_close(&batch);
     qcnn_trainer_free(trainer);
@@ -127,20 +186,6 @@ static void add_products(qcnn_trainer *trainer, const qcnn_train_value *value, i
     }
 }
 
-// To a mean diagonal of 1.
-static void scale_fisher(float *fisher, size_t n)
-{
-    static const double shrink = 0.2;
-    double mean = 0;
-    for (size_t o = 0; o < n; o++)
-        mean += (double)fisher[o * n + o] / (double)n;
-    for (size_t o = 0; o < n; o++)
-        for (size_t p = 0; p < n; p++) {
-            const double value = mean > 0 ? (double)fisher[o * n + p] / mean : o == p;
-            fisher[o * n + p] = (float)((o == p ? value + least : (1 - shrink) * value) / (1 + least));
-        }
-}
-
 qcnn_status qcnn_fisher(const qcnn_model *model, size_t node, const float *rows, int n_rows, uint64_t seed, const qcnn_parallel *parallel,
                         float *fisher, qcnn_error *error)
 {
@@ -164,7 +209,7 @@ qcnn_status qcnn_fisher(const qcnn_model *model, size_t node, const float *rows,
     }
     if (status == QCNN_OK) {
         qcnn_mirror_upper((int)n, fisher, n, parallel);
-        scale_fisher(fisher, n);
+        scale_fisher(fisher, 1, n);
     }
     qcnn_release(answers);
     qcnn_trainer_free(trainer);

@@ -11,9 +11,12 @@
 // before its activation, summed over positions, the class drawn from the network's own answer: the diagonal of the Fisher
 // information. Half of it times the squared error of the response estimates the divergence that the error causes. The first
 // n_samples fitting samples are taken, rounded up to a multiple of 32.
-// Errors: UNSUPPORTED (a node that gradients cannot pass), MEMORY, CANCELLED, what samples give.
+// fishers[n], for each convolution where one is given (`fishers` or the entry NULL: not wanted), becomes the second moments of those
+// derivatives between the outputs of a group, summed over positions, [groups][n_outputs][n_outputs], scaled as qcnn_fisher does. Errors:
+// UNSUPPORTED (a node that gradients cannot pass), MEMORY, CANCELLED, what samples give.
 qcnn_status qcnn_importances(const qcnn_model *model, const qcnn_samples *samples, int n_samples, uint64_t seed,
-                             const qcnn_parallel *parallel, const qcnn_progress *progress, float *const *importances, qcnn_error *error);
+                             const qcnn_parallel *parallel, const qcnn_progress *progress, float *const *importances, float *const *fishers,
+                             qcnn_error *error);
 
 // To mean 1, with a little for channels that the samples never needed. Gives half the mean as it was: what the squared error, weighed by
 // the result, is to be multiplied by for the divergence.

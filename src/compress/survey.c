@@ -392,7 +392,7 @@ static qcnn_status find_importances(const surveyor *s, qcnn_error *error)
             status = qcnn_fail_memory(error, n * sizeof(float));
     }
     if (status == QCNN_OK)
-        status = qcnn_importances(s->original, s->samples, IMPORTANCE_SAMPLES, s->seed, s->parallel, s->progress, by_node, error);
+        status = qcnn_importances(s->original, s->samples, IMPORTANCE_SAMPLES, s->seed, s->parallel, s->progress, by_node, NULL, error);
     for (int i = 0; i < s->survey->n_layers; i++) {
         qcnn_surveyed_layer *layer = &s->survey->layers[i];
         if (status == QCNN_OK)

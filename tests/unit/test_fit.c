@@ -383,7 +383,7 @@ static void test_outputs_together(void **state)
 {
     (void)state;
     enum { OUTPUTS = 140, DIRECTIONS = 10, MANY = 40 }; // more than a tile
-    static float fisher[OUTPUTS * OUTPUTS], importance[OUTPUTS], directions[DIRECTIONS][OUTPUTS];
+    static float fisher[OUTPUTS * OUTPUTS], directions[DIRECTIONS][OUTPUTS];
     layer l;
     make_layer(&l, 1, false, 24, OUTPUTS, 1, 4, 16, 7);
     qcnn_rng rng = { 3 };
@@ -396,13 +396,12 @@ static void test_outputs_together(void **state)
             for (int d = 0; d < DIRECTIONS; d++)
                 fisher[o * OUTPUTS + p] += directions[d][o] * directions[d][p] / DIRECTIONS;
         }
-        importance[o] = fisher[o * OUTPUTS + o];
     }
     static const int n_joint[] = { 0, 1, 2, 4, MANY };
     double objective[5];
     for (int i = 0; i < 5; i++) {
         const qcnn_fit_options options = {
-            .name = "layer", .seed = 1, .n_passes = 1, .n_sweeps = 1, .importance = importance, .fisher = fisher, .n_joint = n_joint[i]
+            .name = "layer", .seed = 1, .n_passes = 1, .n_sweeps = 1, .fisher = fisher, .n_joint = n_joint[i]
         };
         qcnn_tensor tensor;
         assert_int_equal(qcnn_fit(&l.form, &l.problem, &options, &tensor, NULL), QCNN_OK);

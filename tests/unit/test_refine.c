@@ -353,15 +353,25 @@ static void test_importances(void **state)
     const setting *all = *state;
     const qcnn_model *model = all->original;
     enum { N = 512 };
-    float last[2][N_CLASSES], convolution[16], *wanted[16] = { 0 };
+    static float together[16 * 16];
+    float last[2][N_CLASSES], convolution[16], *wanted[16] = { 0 }, *fishers[16] = { 0 };
     assert_true(model->n_nodes <= 16);
     wanted[2] = convolution;
     wanted[5] = last[0];
-    assert_int_equal(qcnn_importances(model, &all->samples, N, 1, NULL, NULL, wanted, NULL), QCNN_OK);
+    fishers[2] = together;
+    assert_int_equal(model->nodes[2].attributes.groups, 1);
+    assert_int_equal(qcnn_importances(model, &all->samples, N, 1, NULL, NULL, wanted, fishers, NULL), QCNN_OK);
+    // Channels together have the same diagonal, scaled, and no product is larger than its two squares allow.
+    qcnn_importances_normalise(convolution, 16);
+    for (int c = 0; c < 16; c++) {
+        assert_true(fabsf(together[c * 16 + c] - convolution[c]) <= 1e-3f * convolution[c]);
+        for (int d = 0; d < 16; d++)
+            assert_true(together[c * 16 + d] * together[c * 16 + d] <= together[c * 16 + c] * together[d * 16 + d] * 1.001f);
+    }
     fake_workers workers = { 3, 0 };
     const qcnn_parallel hook = fake_workers_hook(&workers);
     wanted[5] = last[1];
-    assert_int_equal(qcnn_importances(model, &all->samples, N, 1, &hook, NULL, wanted, NULL), QCNN_OK);
+    assert_int_equal(qcnn_importances(model, &all->samples, N, 1, &hook, NULL, wanted, NULL, NULL), QCNN_OK);
     assert_memory_equal(last[0], last[1], sizeof last[0]);
     double expected[N_CLASSES] = { 0 }, sums[2] = { 0, 0 };
     qcnn_session *session;
@@ -387,6 +397,34 @@ static void test_importances(void **state)
     assert_true(sum > 0);
 }
 
+// In the last layer the derivatives of an image add up to 0, so do the rows of their products: before something is added to the diagonal
+// and a tenth taken off all else. Threads change nothing.
+static void test_fisher(void **state)
+{
+    const setting *all = *state;
+    const qcnn_model *model = all->original;
+    enum { N = 200, LAST = 5, MOST_INPUTS = 512 };
+    static float rows[N * MOST_INPUTS], fisher[2][N_CLASSES * N_CLASSES];
+    const qcnn_shape *shape = &model->values[model->nodes[LAST].inputs[0]].shape;
+    const int n_inputs = (int)shape->dims[shape->rank - 1];
+    assert_true(model->nodes[LAST].op == QCNN_OP_FC && n_inputs <= MOST_INPUTS);
+    qcnn_rng rng = { 5 };
+    for (int i = 0; i < N * n_inputs; i++)
+        rows[i] = (float)qcnn_rng_unit(&rng);
+    fake_workers workers = { 3, 0 };
+    const qcnn_parallel hook = fake_workers_hook(&workers);
+    assert_int_equal(qcnn_fisher(model, LAST, rows, N, 1, NULL, fisher[0], NULL), QCNN_OK);
+    assert_int_equal(qcnn_fisher(model, LAST, rows, N, 1, &hook, fisher[1], NULL), QCNN_OK);
+    assert_memory_equal(fisher[0], fisher[1], sizeof fisher[0]);
+    for (int c = 0; c < N_CLASSES; c++) {
+        double others = 0;
+        for (int d = 0; d < N_CLASSES; d++)
+            others += d == c ? 0 : (double)fisher[0][c * N_CLASSES + d];
+        const double own = (double)fisher[0][c * N_CLASSES + c] - 0.02 / 1.02;
+        assert_true(own >= 0 && fabs(others + 0.9 * own) <= 1e-4 * (1 + own));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -398,6 +436,7 @@ int main(void)
         cmocka_unit_test(test_between_corrections),
         cmocka_unit_test(test_minutes),
         cmocka_unit_test(test_importances),
+        cmocka_unit_test(test_fisher),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
