@@ -471,10 +471,10 @@ int cli_report_write(const cli_report *report, const char *path)
     put_tiles(&p);
     put_sizes(&p);
     put_diagnosis(&p);
-    put_layer_bytes(&p);
-    put_layer_times(&p);
-    put_layer_operations(&p);
     put_layer_errors(&p);
+    put_layer_times(&p);
+    put_layer_bytes(&p);
+    put_layer_operations(&p);
     put_settings(&p);
     put_foot(&p);
     const bool complete = !ferror(p.out);

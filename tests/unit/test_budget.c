@@ -241,7 +241,15 @@ static void test_diagnosis_finds_the_layer(void **state)
     }
     assert_string_equal(qcnn_model_layer(compressed, worst_alone).name, "grouped");
     assert_string_equal(qcnn_model_layer(compressed, best_without).name, "grouped");
+    qcnn_comparison comparison; // of what runs: in bytes, so not quite the diagnosis's floats
+    assert_int_equal(qcnn_compare(original, compressed, dataset, 6, NULL, NULL, &comparison, NULL), QCNN_OK);
+    assert_int_equal(comparison.n_images, 6);
+    assert_int_equal(comparison.held_out, 1);
+    assert_true(comparison.divergence > 0.2 * diagnosis.divergence && comparison.divergence < 5 * diagnosis.divergence);
+    assert_true(comparison.drop_error >= 0);
     qcnn_diagnosis_free(&diagnosis);
+    assert_int_equal(qcnn_compare(original, original, dataset, 0, NULL, NULL, &comparison, NULL), QCNN_OK);
+    assert_true(comparison.n_images >= 6 && comparison.agreement > 0.9999 && comparison.divergence < 1e-6 && comparison.drop == 0);
     qcnn_model_free(compressed);
     qcnn_dataset_free(dataset);
     qcnn_model_free(original);
