@@ -199,12 +199,12 @@ static double share_of_rest(const correction *c, size_t n)
 
 // ---- course ---------------------------------------------------------------------------------------------------------
 
-// So many that a layer takes half a minute, each being about a product with its second moments. Codebooks of many bits a weight err so
+// So many that a layer takes some twenty seconds, each being about a product with its second moments. Codebooks of many bits a weight err so
 // little that it does not matter.
 static int annealing_sweeps(const qcnn_statistics *s, const qcnn_layer_setting *setting)
 {
-    static const double operations = 6e11, most_bits = 3;
-    enum { LEAST = 20, MOST = 300 };
+    static const double operations = 4e11, most_bits = 3;
+    enum { LEAST = 20, MOST = 200 };
     if (log2(setting->n_codewords) / setting->subspace >= most_bits)
         return 0;
     const double n = operations / ((double)s->groups * s->n * s->n * s->n_outputs);
