@@ -86,8 +86,8 @@ typedef struct qcnn_parallel {
 #define QCNN_MAX_RANK 8
 
 typedef struct qcnn_shape {
-    int rank;                     // 0 for a scalar
-    int64_t dims[QCNN_MAX_RANK];  // each >= 1
+    int rank;                    // 0 for a scalar
+    int64_t dims[QCNN_MAX_RANK]; // each >= 1
 } qcnn_shape;
 
 typedef struct qcnn_model qcnn_model;
@@ -125,40 +125,41 @@ typedef struct qcnn_port {
 
 QCNN_API int qcnn_model_n_inputs(const qcnn_model *model);
 QCNN_API int qcnn_model_n_outputs(const qcnn_model *model);
-QCNN_API qcnn_port qcnn_model_input(const qcnn_model *model, int index);  // index in 0..n_inputs-1, else a zeroed port
+QCNN_API qcnn_port qcnn_model_input(const qcnn_model *model, int index); // index in 0..n_inputs-1, else a zeroed port
 QCNN_API qcnn_port qcnn_model_output(const qcnn_model *model, int index);
 
 // Class names in index order, and the preprocessing text (preprocess.json), as stored in the file.
-QCNN_API int qcnn_model_n_classes(const qcnn_model *model);                    // 0: none stored
-QCNN_API const char *qcnn_model_class(const qcnn_model *model, int index);     // NULL when out of range
-QCNN_API const char *qcnn_model_preprocessing(const qcnn_model *model);        // NULL: none stored
-QCNN_API const char *qcnn_model_kernels(const qcnn_model *model);              // the tier in use
+QCNN_API int qcnn_model_n_classes(const qcnn_model *model);                // 0: none stored
+QCNN_API const char *qcnn_model_class(const qcnn_model *model, int index); // NULL when out of range
+QCNN_API const char *qcnn_model_preprocessing(const qcnn_model *model);    // NULL: none stored
+QCNN_API const char *qcnn_model_kernels(const qcnn_model *model);          // the tier in use
 
 // One step of the network, as it will run.
 typedef struct qcnn_layer_info {
     const char *name;
-    const char *type;         // "conv", "fc", "max_pool", ...
-    qcnn_shape output_shape;  // at batch 1
-    const char *storage;      // "codebook", "float32", "float16", "int8", or "" for a layer without weights
-    const char *method;       // "lut", "dense", or "" for a layer without weights
-    int subspace;             // C', inputs a codeword spans; 0 unless stored as a codebook
-    int codewords;            // K; 0 likewise
-    uint64_t weights;         // dense weights, biases not counted
-    uint64_t bytes;           // of weights, codebooks, assignments and biases, as stored
+    const char *type;               // "conv", "fc", "max_pool", ...
+    qcnn_shape output_shape;        // at batch 1
+    const char *storage;            // "codebook", "float32", "float16", "int8", or "" for a layer without weights
+    const char *method;             // "lut", "dense", or "" for a layer without weights
+    int subspace;                   // C', inputs a codeword spans; 0 unless stored as a codebook
+    int codewords;                  // K; 0 likewise
+    uint64_t weights;               // dense weights, biases not counted
+    uint64_t bytes;                 // of weights, codebooks, assignments and biases, as stored
     uint64_t dense_operations;      // multiply-adds of the dense form, per image
     uint64_t table_multiplications; // multiply-adds that build the tables, per image; 0 unless stored as a codebook
     uint64_t lookups;               // look-ups (each an addition), per image; likewise
-    double dense_cost;        // what the cost model (docs/method.md) expects, in multiply-add units
-    double lut_cost;          // 0 unless stored as a codebook
-    double error;             // relative response error measured by the compressor; negative: not known
-    double error_before;      // the same of what k-means alone gives, before error correction; negative: not known, as in loaded models
+    double dense_cost;              // what the cost model (docs/method.md) expects, in multiply-add units
+    double lut_cost;                // 0 unless stored as a codebook
+    double error;                   // relative response error measured by the compressor; negative: not known. Correction in the end weighs
+                                    // errors by what the answers make of them: it may be above error_before while less is lost
+    double error_before;       // the same of what k-means alone gives, before error correction; negative: not known, as in loaded models
     const char *codeword_type; // "float32", "float16", "int8": how codewords are stored; "" unless stored as a codebook
-    uint64_t memory_bytes;    // what a run reads of weights and bias: assignments of a byte each and codewords, or decoded weights
+    uint64_t memory_bytes;     // what a run reads of weights and bias: assignments of a byte each and codewords, or decoded weights
 } qcnn_layer_info;
 
 QCNN_API int qcnn_model_n_layers(const qcnn_model *model);
 QCNN_API qcnn_layer_info qcnn_model_layer(const qcnn_model *model, int index); // zeroed when out of range
-QCNN_API uint64_t qcnn_model_original_bytes(const qcnn_model *model); // float32 bytes of all weights and biases, uncompressed
+QCNN_API uint64_t qcnn_model_original_bytes(const qcnn_model *model);          // float32 bytes of all weights and biases, uncompressed
 
 // ---- sessions -------------------------------------------------------------------------------------------------------
 

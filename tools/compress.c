@@ -216,6 +216,12 @@ static int tell(const compress_request *request, const qcnn_model *original, con
     const cli_totals totals = cli_model_totals(written, cli_model_file_bytes(request->output));
     cli_findings findings = { .original = original, .compressed = written, .errors_before = errors_before };
     find_out(request, images, pool, progress, &findings);
+    if (cli_progress_stopped()) {
+        cli_note("%s is written; what it loses was not found out", request->output);
+        cli_findings_free(&findings);
+        qcnn_model_free(written);
+        return cli_progress_stopped();
+    }
     const int reported = request->report ? write_report(request, &findings, &totals, effort) : CLI_DONE;
     const int printed = print_result(request, &findings, &totals, effort);
     cli_findings_free(&findings);

@@ -343,7 +343,8 @@ static void put_layer_errors(const page *p)
     open_section(p->out, "Error of each layer",
                  "Squared error of the layer's response relative to its variance, as the compressor measured it: grey what k-means alone "
                  "leaves, then "
-                 "what is left in the end. Front to back, errors of the layers before are in it.");
+                 "what is left in the end. Front to back, errors of the layers before are in it. The last steps of correction weigh errors "
+                 "by what the network's answers make of them, all outputs together: this error may grow while less is lost.");
     open_picture(p->out, 24 * p->n_layers);
     for (int i = 0; i < p->n_layers; i++) {
         const qcnn_layer_info *layer = &p->layers[i].layer;

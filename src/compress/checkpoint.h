@@ -4,7 +4,7 @@
 // where the newer one is missing or damaged. A file made for another network, other images or other settings is not used.
 //
 //     "QCNNCKPT" | u32 version | u64 key | u32 layers | layers | u32 CRC of all before
-//     layer: u32 node | f32 error | u32 K | f32 codewords [S][M][K][C'] | f32 scales [S][M] of int8 ones | assignments | u32 biases | f32
+//     layer: u32 node | f32 error | f32 error before | u32 K | f32 codewords [S][M][K][C'] | f32 scales [S][M] of int8 ones | assignments | u32 biases | f32
 //     bias
 
 #ifndef QCNN_COMPRESS_CHECKPOINT_H

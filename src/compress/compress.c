@@ -101,6 +101,7 @@ static qcnn_refine_options refine_options(const qcnn_compress_options *options, 
         refinement.head.n_steps = 0;
         refinement.mix = refinement.jitter = refinement.zoom = 0;
         refinement.n_looks = 2;
+        refinement.minutes = 0; // as many steps as it has
     } else if (options->correction == QCNN_CORRECTION_NETWORK) { // layers fit each other by then: all together, at small rates
         refinement.whole.rate = 0.003f;
         refinement.whole.bias_rate = 0.0015f;

@@ -44,6 +44,7 @@ typedef struct part {
     double begin, end;
 } part;
 
+// MOST_...: outputs of a convolution's group and of a fully-connected layer beyond which they are not taken together.
 enum { PROBE_SAMPLES = 100, IMPORTANCE_SAMPLES = 384, MOST_CHANNELS = 1024, MOST_OUTPUTS = 8192 };
 
 static const double walk_share = 0.6;
@@ -90,7 +91,7 @@ static qcnn_status install(correction *c, size_t n, qcnn_statistics *s, qcnn_ten
     QCNN_TRY(decode(&weights->codebook, s, s->cross, error));
     double relative;
     QCNN_TRY(qcnn_response_error(s, s->cross, c->options->parallel, &relative, error));
-    weights->error = (float)relative;
+    weights->error = s->n_held > 0 && isfinite(relative) ? (float)relative : -1; // else it is measured in the end (response.c)
 
     const size_t rows = (size_t)s->n, n_outputs = (size_t)s->n_outputs, n_all = (size_t)s->groups * n_outputs;
     const qcnn_tensor *old = qcnn_node_bias(c->original, &c->original->nodes[n]);
@@ -199,8 +200,8 @@ static double share_of_rest(const correction *c, size_t n)
 
 // ---- course ---------------------------------------------------------------------------------------------------------
 
-// So many that a layer takes some twenty seconds, each being about a product with its second moments. Codebooks of many bits a weight err so
-// little that it does not matter.
+// So many that a layer takes some twenty seconds, each being about a product with its second moments. Codebooks of many bits a weight err
+// so little that it does not matter.
 static int annealing_sweeps(const qcnn_statistics *s, const qcnn_layer_setting *setting)
 {
     static const double operations = 4e11, most_bits = 3;
@@ -280,7 +281,7 @@ static qcnn_status fit_layer(correction *c, size_t n, qcnn_statistics *s, double
         .target_bits = setting->steered ? 8 * (setting->expected_bytes + share_of_rest(c, n)) : 0,
     };
     const qcnn_status status = qcnn_fit(&form, &problem, &fit, tensor, error);
-    tensor->error_before = (float)begin.relative;
+    tensor->error_before = isfinite(begin.relative) ? (float)begin.relative : -1;
     qcnn_release(own_fisher);
     return status;
 }
@@ -294,11 +295,11 @@ static qcnn_status correct_layer(correction *c, size_t n, qcnn_error *error)
                          QCNN_MAX_CORRECTED_SUBSPACE);
     qcnn_statistics statistics = { 0 };
     QCNN_TRY(gather(c, n, &statistics, error));
-    double ridge, price;
+    double price;
     qcnn_tensor tensor = { 0 };
     qcnn_status status = find_price(c, n, &statistics, &price, error);
     if (status == QCNN_OK)
-        status = qcnn_target_find(&statistics, c->options->parallel, &ridge, error);
+        status = qcnn_target_find(&statistics, c->options->parallel, error);
     if (status == QCNN_OK)
         status = qcnn_target_shrink(&statistics, error);
     if (status == QCNN_OK)

@@ -547,6 +547,7 @@ qcnn_status qcnn_fit(const qcnn_codebook *form, const qcnn_fit_problem *problem,
     s.n_tiles = count_tiles(form);
     s.tile = (size_t)(form->n_outputs + s.n_tiles - 1) / (size_t)s.n_tiles;
     s.tile = (s.tile + TILE_UNIT - 1) / TILE_UNIT * TILE_UNIT;
+    s.n_tiles = (form->n_outputs + (int)s.tile - 1) / (int)s.tile; // rounding up may have left none for the last
     s.padded = (size_t)s.n_tiles * s.tile;
     s.panel_rows = form->subspace > FIT_PANEL ? form->subspace : FIT_PANEL;
     s.trained = form->n_taps == 1 && form->n_sets == form->groups;

@@ -5,7 +5,8 @@
 //
 // over weights w that a product-quantized form can express. Steps (docs/method.md): k-means in the metric of G's blocks; passes that
 // quantize one subspace after the other while those not yet quantized make up for the error so far (as GPTQ and GPTVQ do), with
-// codebooks solved for between them; sweeps of block coordinate descent; annealing.
+// codebooks solved for between them; sweeps of block coordinate descent; annealing; and, where it is known how outputs depend on each other,
+// sweeps that take them together.
 
 #ifndef QCNN_COMPRESS_FIT_H
 #define QCNN_COMPRESS_FIT_H

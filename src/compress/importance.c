@@ -82,7 +82,7 @@ static void scale_fisher(float *fisher, size_t groups, size_t n)
     for (size_t row = 0; row < groups * n; row++)
         for (size_t p = 0; p < n; p++) {
             const bool own = row % n == p;
-            const double value = mean > 0 ? (double)fisher[row * n + p] / mean : own;
+            const double value = mean > 0 && isfinite(mean) ? (double)fisher[row * n + p] / mean : own;
             fisher[row * n + p] = (float)((own ? value + least : (1 - shrink) * value) / (1 + least));
         }
 }
@@ -162,7 +162,7 @@ double qcnn_importances_normalise(float *importance, size_t n)
     for (size_t i = 0; i < n; i++)
         mean += (double)importance[i] / (double)n;
     for (size_t i = 0; i < n; i++)
-        importance[i] = mean > 0 ? (float)(((double)importance[i] / mean + least) / (1 + least)) : 1;
+        importance[i] = mean > 0 && isfinite(mean) ? (float)(((double)importance[i] / mean + least) / (1 + least)) : 1;
     return 0.5 * mean;
 }
 

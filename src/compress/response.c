@@ -3,6 +3,7 @@
 
 #include "compress/response.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -166,7 +167,8 @@ static float relative_error(const measured_layer *layer, int n_samples)
         }
         power += square - sum * sum / n;
     }
-    return power > 0 ? (float)(error / power) : 0;
+    const double relative = power > 0 ? error / power : 0;
+    return isfinite(relative) ? (float)relative : -1;
 }
 
 static qcnn_status build_stretch(measurement *m, int which, const qcnn_parallel *parallel, qcnn_error *error)

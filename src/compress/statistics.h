@@ -29,7 +29,6 @@ typedef struct qcnn_statistics {
     int n_held;
     float **held_inputs;   // [groups]: n_held x n, x
     float **held_residual; // [groups]: n_held x n_outputs, T - x W
-    double held_power;     // sum of T^2 over rows, groups and outputs: what errors are relative to
 } qcnn_statistics;
 
 typedef struct qcnn_statistics_builder qcnn_statistics_builder;

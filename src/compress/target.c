@@ -58,7 +58,7 @@ static qcnn_status held_error(const qcnn_statistics *s, int g, const float *d, s
     return QCNN_OK;
 }
 
-// tr(d^T G d), or with w the power tr(W^T G W) for d NULL.
+// tr(d^T G d).
 static qcnn_status moment_error(const qcnn_statistics *s, int g, const float *d, const qcnn_parallel *parallel, double *sum,
                                 qcnn_error *error)
 {
@@ -259,17 +259,17 @@ static qcnn_status find_map_change(qcnn_statistics *s, const qcnn_parallel *para
     return QCNN_OK;
 }
 
-static qcnn_status find_target(qcnn_statistics *s, float *diagonal, float *d, float *change, const qcnn_parallel *parallel, double *ridge,
+static qcnn_status find_target(qcnn_statistics *s, float *diagonal, float *d, float *change, const qcnn_parallel *parallel,
                                qcnn_error *error)
 {
     const size_t n = (size_t)s->n * (size_t)s->n_outputs;
-    *ridge = (s->n < DEAR ? 1 : 9) * (double)s->n / (double)s->n_rows; // AlexNet's layers take 9 or 27
+    double ridge = (s->n < DEAR ? 1 : 9) * (double)s->n / (double)s->n_rows; // AlexNet's layers take 9 or 27
     if (s->n_held > 0 && s->n < CHOOSE_BELOW)
-        QCNN_TRY(choose_ridge(s, diagonal, d, parallel, ridge, error));
+        QCNN_TRY(choose_ridge(s, diagonal, d, parallel, &ridge, error));
     if (change) // errors are told against the layer's own weights
         add_change(s, 1, s->held_inputs[0], s->n_held, change, s->held_residual[0], parallel);
     for (int g = 0; g < s->groups; g++) {
-        if (!solve_shift(s, g, *ridge, diagonal, s->cross[g], (size_t)s->n_outputs, parallel))
+        if (!solve_shift(s, g, ridge, diagonal, s->cross[g], (size_t)s->n_outputs, parallel))
             memset(s->cross[g], 0, n * sizeof(float)); // the weights as they were are a target too
         for (size_t i = 0; i < n; i++)
             s->cross[g][i] += s->weights[g][i] + (change ? change[i] : 0);
@@ -277,13 +277,12 @@ static qcnn_status find_target(qcnn_statistics *s, float *diagonal, float *d, fl
     return QCNN_OK;
 }
 
-qcnn_status qcnn_target_find(qcnn_statistics *s, const qcnn_parallel *parallel, double *ridge, qcnn_error *error)
+qcnn_status qcnn_target_find(qcnn_statistics *s, const qcnn_parallel *parallel, qcnn_error *error)
 {
     const size_t n = (size_t)s->n, n_weights = n * (size_t)s->n_outputs;
     bool nothing_to_do = true;
     for (int g = 0; g < s->groups; g++)
         nothing_to_do = nothing_to_do && all_zero(s->cross[g], n_weights);
-    *ridge = 0;
     if (nothing_to_do) {
         for (int g = 0; g < s->groups; g++)
             memcpy(s->cross[g], s->weights[g], n_weights * sizeof(float));
@@ -296,7 +295,7 @@ qcnn_status qcnn_target_find(qcnn_statistics *s, const qcnn_parallel *parallel, 
     if (status == QCNN_OK)
         status = find_map_change(s, parallel, &change, error);
     if (status == QCNN_OK)
-        status = find_target(s, diagonal, d, change, parallel, ridge, error);
+        status = find_target(s, diagonal, d, change, parallel, error);
     qcnn_release(change);
     qcnn_release(diagonal);
     qcnn_release(d);
@@ -305,23 +304,25 @@ qcnn_status qcnn_target_find(qcnn_statistics *s, const qcnn_parallel *parallel, 
 
 // ---- moments from few samples ---------------------------------------------------------------------------------------
 
+// Of two inputs; none where one of them never changes (its deviation is 0).
+static double correlation(const qcnn_statistics *s, const double *deviation, size_t i, size_t j)
+{
+    const double scale = deviation[i] * deviation[j];
+    return scale > 0 ? (double)s->gram[0][i * (size_t)s->n + j] / scale : 0;
+}
+
 // Correlations between maps, the mean over positions, and between positions, the mean over maps. deviation: [n].
 static void find_correlations(const qcnn_statistics *s, const double *deviation, double *maps, double *positions)
 {
     const size_t n = (size_t)s->n, n_maps = (size_t)s->n_maps, n_positions = n / n_maps;
-    const float *gram = s->gram[0];
     for (size_t a = 0; a < n_maps; a++)
         for (size_t b = 0; b < n_maps; b++)
-            for (size_t p = 0; p < n_positions; p++) {
-                const size_t i = a * n_positions + p, j = b * n_positions + p;
-                maps[a * n_maps + b] += (double)gram[i * n + j] / (deviation[i] * deviation[j]) / (double)n_positions;
-            }
+            for (size_t p = 0; p < n_positions; p++)
+                maps[a * n_maps + b] += correlation(s, deviation, a * n_positions + p, b * n_positions + p) / (double)n_positions;
     for (size_t a = 0; a < n_maps; a++)
         for (size_t p = 0; p < n_positions; p++)
-            for (size_t q = 0; q < n_positions; q++) {
-                const size_t i = a * n_positions + p, j = a * n_positions + q;
-                positions[p * n_positions + q] += (double)gram[i * n + j] / (deviation[i] * deviation[j]) / (double)n_maps;
-            }
+            for (size_t q = 0; q < n_positions; q++)
+                positions[p * n_positions + q] += correlation(s, deviation, a * n_positions + p, a * n_positions + q) / (double)n_maps;
 }
 
 // The correlation of two inputs is nearly that of their maps times that of their positions, and these are known from far more numbers. So
@@ -336,8 +337,9 @@ static qcnn_status shrink_to_products(qcnn_statistics *s, qcnn_error *error)
     if (!deviation)
         return qcnn_fail_memory(error, n_numbers * sizeof *deviation);
     double *maps = deviation + n, *positions = maps + n_maps * n_maps;
+    const double least = 1e-9 * mean_diagonal(s, 0); // of an input that never changes rounding leaves less, of either sign
     for (size_t i = 0; i < n; i++)
-        deviation[i] = sqrt((double)gram[i * n + i] + 1e-30);
+        deviation[i] = (double)gram[i * n + i] > least ? sqrt((double)gram[i * n + i]) : 0;
     find_correlations(s, deviation, maps, positions);
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < n; j++) {

@@ -123,6 +123,7 @@ static void test_no_step_raises_the_objective(void **state)
         { 2, 0, 6, 33, 3, 4, 16, 0, true, QCNN_FLOAT32 },       { 2, 1, 6, 33, 3, 2, 16, 0.3f, true, QCNN_INT8 },
         { 2, 1, 12, 130, 1, 3, 8, 0.2f, true, QCNN_FLOAT32 },   { 2, 0, 12, 50, 1, 3, 8, 0, false, QCNN_FLOAT16 },
         { 1, 0, 1, 20, 5, 1, 4, 0, false, QCNN_FLOAT32 },       { 1, 0, 200, 30, 1, 150, 8, 0, false, QCNN_INT8 },
+        { 1, 0, 8, 270, 1, 4, 8, 0, false, QCNN_FLOAT32 },      { 1, 0, 4, 600, 3, 4, 8, 0, false, QCNN_FLOAT32 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         layer l;

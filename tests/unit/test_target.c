@@ -101,13 +101,13 @@ static void make_layer(layer *l, int n_maps)
 static void test_maps_share_what_they_learn(void **state)
 {
     (void)state;
-    double before, left[2], ridge;
+    double before, left[2];
     layer l, fresh;
     for (int i = 0; i < 2; i++) {
         make_layer(&l, i == 1 ? MAPS : 0);
         fresh = l;
         assert_int_equal(qcnn_response_error(&l.statistics, l.statistics.weights, NULL, &before, NULL), QCNN_OK);
-        assert_int_equal(qcnn_target_find(&l.statistics, NULL, &ridge, NULL), QCNN_OK);
+        assert_int_equal(qcnn_target_find(&l.statistics, NULL, NULL), QCNN_OK);
         assert_int_equal(qcnn_response_error(&l.statistics, l.statistics.cross, NULL, &left[i], NULL), QCNN_OK);
         for (int j = 0; j < HELD * OUTPUTS; j++)
             assert_true(fabsf(l.held_residual[j] - fresh.held_residual[j]) < 1e-4f);
@@ -167,10 +167,29 @@ static void test_moments_of_maps_shrink_to_products(void **state)
     assert_true(error_of_shrunk(MAPS) < 0.6 * error_of_shrunk(0));
 }
 
+// An input that never changes has a moment of nothing but rounding, of either sign.
+static void test_moments_of_an_input_that_never_changes(void **state)
+{
+    (void)state;
+    static float gram[N * N];
+    float *matrix = gram;
+    for (int sign = -1; sign <= 1; sign++) {
+        for (int i = 0; i < N * N; i++)
+            gram[i] = i / N == 1 || i % N == 1 ? (float)sign * 1e-20f : i / N == i % N ? 1 : 0.25f;
+        qcnn_statistics s = { .groups = 1, .n = N, .n_outputs = OUTPUTS, .n_rows = ROWS, .gram = &matrix, .n_maps = MAPS };
+        assert_int_equal(qcnn_target_shrink(&s, NULL), QCNN_OK);
+        for (int i = 0; i < N * N; i++)
+            assert_true(isfinite(gram[i]));
+        assert_true(fabsf(gram[1]) < 1e-6f);
+        assert_true(qcnn_cholesky(N, gram, N, NULL));
+    }
+}
+
 int main(void)
 {
     qcnn_blas_start();
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_maps_share_what_they_learn),
+                                        cmocka_unit_test(test_moments_of_an_input_that_never_changes),
                                         cmocka_unit_test(test_moments_of_maps_shrink_to_products) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
