@@ -86,11 +86,11 @@ void qcnn_model_free(qcnn_model *model)
 
 qcnn_status qcnn_model_add_value(qcnn_model *model, const char *name, const qcnn_shape *shape, int tensor, int *index, qcnn_error *error)
 {
+    qcnn_value value = { .tensor = tensor };
+    if (shape) // before there is more room: it may be the shape of one of the values
+        value.shape = *shape;
     if (!qcnn_reserve(&model->values, &model->value_capacity, model->n_values + 1, sizeof *model->values))
         return qcnn_fail_memory(error, (model->n_values + 1) * sizeof *model->values);
-    qcnn_value value = { .tensor = tensor };
-    if (shape)
-        value.shape = *shape;
     QCNN_TRY(copy_name(name, &value.name, error));
     model->values[model->n_values] = value;
     *index = (int)model->n_values++;
