@@ -46,6 +46,7 @@ ROWS = [
     ("int8", "- codewords in int8", paper("int8"), False, False),
     ("groups", "- groups of convolutions with codebooks of their own", ["--set", "conv2=8/128/groups,conv4=8/128/groups,conv5=8/128/groups"],
      False, False),
+    ("permuted", "- channels dealt out evenly over subspaces (`permute.py`)", [], True, False),
     ("fine", "- C'=4 in conv2 to conv5", ["--set", "conv2=4/128,conv3=4/128,conv4=4/128,conv5=4/128"], False, False),
     ("refine", "- and refined, `--refine 12`", ["--refine", "12"], True, False),
     ("ratio15", "settings from the search, `--ratio 15`", ["--ratio", "15"], True, True),
@@ -77,12 +78,21 @@ def original_scores(options):
     return path
 
 
+def model_of(name):
+    path = os.path.join(WORK, "permuted.onnx")
+    if name != "permuted":
+        return f"{DATA}/alexnet200.onnx"
+    if not os.path.exists(path):
+        subprocess.run([sys.executable, os.path.join(ROOT, "bench/ablation/permute.py"), f"{DATA}/alexnet200.onnx", path], check=True)
+    return path
+
+
 def measure(row, options):
     name, _, arguments, _, _ = row
     path = os.path.join(WORK, name)
     calibration = [] if "none" in arguments else ["--calib", f"{DATA}/calib"]
     print(f"{name}: compressing", file=sys.stderr, flush=True)
-    compressed = run([options.program, "compress", f"{DATA}/alexnet200.onnx", "-o", path + ".qcnn", "--preprocess", f"{DATA}/preprocess.json",
+    compressed = run([options.program, "compress", model_of(name), "-o", path + ".qcnn", "--preprocess", f"{DATA}/preprocess.json",
                       "--classes", f"{DATA}/classes.txt", "--threads", str(options.threads), "--json"] + calibration + arguments, path + ".log")
     print(f"{name}: judging on {options.limit or 'all'} images", file=sys.stderr, flush=True)
     judged = run([options.program, "eval", path + ".qcnn", f"{DATA}/val", "--against", original_scores(options), "--limit", str(options.limit),
@@ -139,7 +149,7 @@ def layers_table(results):
             known = results[name]["layers"].get(layer, {})
             error = "-" if known.get("error") is None else f"{known['error']:.4f}"
             size = f"{known['subspace']}/{known['codewords']}: " if known.get("subspace") else "dense: "
-            cells.append((size if name not in ("layer", "network", "float16", "int8", "refine") else "") + error)
+            cells.append((size if name not in ("layer", "network", "float16", "int8", "permuted", "refine") else "") + error)
         lines.append(f"| {layer} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
