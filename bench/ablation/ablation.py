@@ -104,7 +104,7 @@ def measure(row, options):
         **{key: judged[key] for key in ("images", "lost_top1", "lost_top1_interval", "lost_top5", "lost_top5_interval", "agreement",
                                         "divergence")},
         "layers": {layer["name"]: {"subspace": layer.get("subspace"), "codewords": layer.get("codewords"), "bytes": layer["bytes"],
-                                   "error": layer["error"]} for layer in compressed["layers"] if layer["type"] in ("conv", "fc")},
+                                   "error": layer["error"], "before": layer.get("error_before")} for layer in compressed["layers"] if layer["type"] in ("conv", "fc")},
     }
 
 
@@ -139,18 +139,18 @@ def table(results):
 
 
 def layers_table(results):
-    """Response error of each layer, on held-out calibration images, in the rows where it is known."""
+    """Relative response error of each layer as k-means alone leaves it -> in the end, in the rows where it is known."""
     shown = [(name, title) for name, title, _, _, _ in ROWS if name in results and any(
         layer["error"] is not None for layer in results[name]["layers"].values())]
     lines = ["| | " + " | ".join(title.lstrip("- ") for _, title in shown) + " |", "| --- " * (len(shown) + 1) + "|"]
-    for layer in PAPER:
+    for name in PAPER:
         cells = []
-        for name, _ in shown:
-            known = results[name]["layers"].get(layer, {})
-            error = "-" if known.get("error") is None else f"{known['error']:.4f}"
-            size = f"{known['subspace']}/{known['codewords']}: " if known.get("subspace") else "dense: "
-            cells.append((size if name not in ("layer", "network", "float16", "int8", "permuted", "refine") else "") + error)
-        lines.append(f"| {layer} | " + " | ".join(cells) + " |")
+        for row, _ in shown:
+            layer = results[row]["layers"][name]
+            size = f"{layer['subspace']}/{layer['codewords']}: " if layer["subspace"] else "dense: "
+            errors = [f"{layer[key]:.4f}" for key in ("before", "error") if layer[key] is not None]
+            cells.append(("" if size == PAPER[name] + ": " else size) + (" -> ".join(errors) or "-"))
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
