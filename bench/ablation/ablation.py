@@ -101,6 +101,7 @@ def measure(row, options):
     return {
         "arguments": arguments, "commit": options.commit,
         "bytes": compressed["file_bytes"], "ratio": compressed["ratio"], "seconds": compressed["seconds"], "threads": compressed["threads"],
+        "peak_rss_bytes": compressed["peak_rss_bytes"],
         "lookups": compressed["operations"]["lookups"],
         **{key: judged[key] for key in ("images", "lost_top1", "lost_top1_interval", "lost_top5", "lost_top5_interval", "agreement",
                                         "divergence")},
