@@ -130,7 +130,7 @@ SQUEEZENET = "--set conv1=dense," + ",".join(f"fire{i}/conv1x1_1=dense,fire{i}/c
 NETWORKS = (
     Network("alexnet", "AlexNet (200 classes)", "alexnet200", "alexnet200.onnx", files=(
         ("paper", "paper's settings", setting("ALEXNET_PAPER", RANGES)),
-        ("small", "1/25 of the size", setting("ALEXNET_SMALL", "--preset q-cnn --correction none --calib CALIB --set conv2=4/128,conv3=4/128,conv4=4/128,conv5=4/128,fc6=8/128,fc7=8/128", "models/alexnet200.qcnn")))),
+        ("small", "models/alexnet200.qcnn, 1/33.8 of the size", setting("ALEXNET_SMALL", "--preset q-cnn --correction none --calib CALIB --set conv2=4/128,conv3=4/128,conv4=4/128,conv5=4/128,fc6=8/128,fc7=8/128", "models/alexnet200.qcnn")))),
     Network("vgg16", "VGG-16 shapes", "squeezenet1000", build=build_vgg16, files=(
         ("qcnn", "conv 8/128, fc 4/32", setting("VGG16", RANGES)),)),
     Network("resnet18", "ResNet-18 shapes", "squeezenet1000", build=build_resnet18, files=(
